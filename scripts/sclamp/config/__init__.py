@@ -1,0 +1,1 @@
+"""The single definition of config.yaml, one file per section."""

@@ -1,0 +1,61 @@
+"""Settings of evaluation, figures, export and resources."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sclamp.config.base import Section
+
+Control = Literal["pca", "random", "label_onehot", "batch_onehot"]
+
+
+class Evaluate(Section):
+    """Which scores are computed, and against which controls."""
+
+    controls: tuple[Control, ...] = ("pca", "random", "label_onehot", "batch_onehot")
+    """Embeddings whose score is known in advance, scored like every model."""
+    neighbors: int = Field(90, ge=3)
+    """Neighbours of each cell for LISI; the nearest 15 make the graph."""
+    graph_neighbors: int = Field(15, ge=2)
+    """Neighbours of each cell in the graph for Leiden, graph connectivity and UMAP."""
+    resolutions: tuple[float, ...] = Field((0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0), min_length=1)
+    """Leiden resolutions of which the best is taken."""
+    seed: int = 0
+    """Seed of clustering, k-means and controls."""
+    max_cells: int = Field(50000, ge=100)
+    """More cells than this are subsampled (stratified by label) for scores that compare all pairs of cells."""
+
+
+class Figures(Section):
+    """How figures look."""
+
+    max_cells: int = Field(20000, ge=100)
+    """Most cells drawn on a UMAP."""
+    marker_genes: int = Field(3, ge=1)
+    """Marker genes shown per cell type."""
+    dpi: int = Field(150, ge=50, le=600)
+    """Resolution of PNG files."""
+
+
+class Export(Section):
+    """File layout of embeddings."""
+
+    layout: Literal["sclamp", "scilama"] = "sclamp"
+    """scilama also writes the file names and columns of the sciLaMA reference."""
+
+
+class Resources(Section):
+    """What jobs ask for; grows with the data and with each attempt."""
+
+    threads: int = Field(2, ge=1)
+    """Cores of a training or scoring job."""
+    gpus: int = Field(1, ge=0)
+    """GPUs of a training job where there are any."""
+    jobs_per_gpu: int = Field(1, ge=1)
+    """Trainings that share one GPU on a local machine."""
+    memory_scale: float = Field(1.0, gt=0)
+    """Factor on all memory requests."""
+    runtime_scale: float = Field(1.0, gt=0)
+    """Factor on all time requests."""

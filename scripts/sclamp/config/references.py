@@ -1,0 +1,58 @@
+"""Names in one section that point into another: gene selections, gene priors, controls, obs columns' data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from sclamp.config.base import ModelSettings
+from sclamp.config.evaluate import Control
+from sclamp.core.errors import unknown
+
+
+def reference_problems(raw: dict[str, Any], models: dict[str, ModelSettings]) -> list[str]:
+    """Names that do not exist, circles among gene priors, repeated seeds, reserved names."""
+    problems: list[str] = []
+    selections = _names(raw.get("gene_selections"), default=("hvg",))
+    priors = _names(raw.get("gene_priors"))
+    for name, model in models.items():
+        if model.genes not in selections:
+            problems.append(f"models.{name}.genes: " + unknown("gene selection", model.genes, selections))
+        for prior in getattr(model, "gene_priors", ()):
+            if prior not in priors:
+                problems.append(f"models.{name}.gene_priors: " + unknown("gene prior", prior, priors))
+        if name.startswith("control_"):
+            problems.append(f"models.{name}: names that start with 'control_' are reserved for controls.")
+    problems += _control_priors(raw.get("gene_priors"), priors)
+    for dataset in _names(raw.get("markers")):
+        if dataset not in _names(raw.get("datasets")):
+            problems.append(f"markers.{dataset}: " + unknown("dataset", dataset, _names(raw.get("datasets"))))
+    seeds = raw.get("seeds")
+    if isinstance(seeds, list) and len(set(map(str, seeds))) < len(seeds):
+        problems.append(f"seeds: {seeds} holds a seed more than once.")
+    return problems
+
+
+def _names(section: Any, default: Iterable[str] = ()) -> tuple[str, ...]:
+    return tuple(map(str, section)) if isinstance(section, dict) else tuple(default)
+
+
+def _control_priors(section: Any, priors: tuple[str, ...]) -> list[str]:
+    if not isinstance(section, dict):
+        return []
+    problems = []
+    parents = {name: entry["of"] for name, entry in section.items() if isinstance(entry, dict) and "of" in entry}
+    for name, parent in parents.items():
+        if parent not in priors:
+            problems.append(f"gene_priors.{name}.of: " + unknown("gene prior", str(parent), priors))
+            continue
+        seen, at = {name}, parent
+        while at in parents and at not in seen:
+            seen.add(at)
+            at = parents[at]
+        if at in seen:
+            problems.append(f"gene_priors.{name}.of: leads back to '{at}'; a control needs a prior that is none itself.")
+    return problems
+
+
+CONTROLS: tuple[str, ...] = get_args(Control)

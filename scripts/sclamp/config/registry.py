@@ -1,0 +1,58 @@
+"""Which modes exist: mode -> settings class and model class, by name, so that nothing is imported before its use."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Where a mode's settings and model are, as "module:Class".
+
+    gradient: trained step by step (may use a GPU), as opposed to solved in closed form.
+    after: modes of the runs that come before in a chain of warm starts; each starts from the one before it.
+    own_prior: source of the gene prior that the mode brings along, for modes that need none from the user.
+    """
+
+    settings: str
+    model: str
+    gradient: bool = True
+    after: tuple[str, ...] = ()
+    own_prior: str | None = None
+
+    @property
+    def modules(self) -> tuple[str, str]:
+        """The modules that the mode is made of."""
+        return self.settings.partition(":")[0], self.model.partition(":")[0]
+
+
+def _of(settings: str, model: str, **more: Any) -> Mode:
+    return Mode(f"sclamp.config.{settings}", f"sclamp.models.{model}", **more)
+
+
+MODES: dict[str, Mode] = {
+    "pca": _of("linear:PCASettings", "pca:PCA", gradient=False),
+    "harmony": _of("linear:HarmonySettings", "harmony:Harmony", gradient=False),
+    "beta_vae": _of("scilama:BetaVAESettings", "scilama:BetaVAE"),
+    "direct": _of("scilama:JointSettings", "scilama:Direct"),
+    "stepwise_genes": _of("scilama:JointSettings", "scilama:StepwiseGenes", after=("beta_vae",)),
+    "stepwise": _of("scilama:JointSettings", "scilama:Stepwise", after=("beta_vae", "stepwise_genes")),
+    "self_informed": _of("scilama:JointSettings", "scilama:SelfInformed", own_prior="expression"),
+}
+
+
+def _load(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def settings_class(mode: str) -> Any:
+    """The pydantic class of a mode's settings; imports only that family's settings."""
+    return _load(MODES[mode].settings)
+
+
+def model_class(mode: str) -> Any:
+    """The model class of a mode; imports only that family's model file."""
+    return _load(MODES[mode].model)

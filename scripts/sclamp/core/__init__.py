@@ -1,0 +1,1 @@
+"""Ground floor: errors, files, provenance, the command line and progress."""

@@ -1,0 +1,57 @@
+"""What the command lines of all scripts share.
+
+A script parses arguments, reads, calls the library, writes. A `UserError` ends it with exit status 1 and the problems
+on stderr, without a traceback; anything else is a bug and shows one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sclamp.core.errors import UserError
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """An argument parser that shows the script's docstring."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_settings(arguments: argparse.ArgumentParser, what: str) -> None:
+    """Add --settings (JSON text, or the path of a JSON or YAML file) and --code (a digest kept as provenance)."""
+    arguments.add_argument("--settings", default="{}", help=f"{what}: JSON text, or the path of a JSON or YAML file")
+    arguments.add_argument("--code", default="", help="digest of the code, kept as provenance")
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """Read the value of --settings."""
+    if not text.lstrip().startswith("{"):
+        path = Path(text)
+        if not path.is_file():
+            raise UserError(f"--settings: '{text}' is neither JSON nor an existing file.")
+        import yaml
+
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    else:
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"--settings: not valid JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise UserError(f"--settings: a mapping is expected, found {type(value).__name__}.")
+    return value
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call a script's main function and turn a `UserError` into a message and exit status 1."""
+    try:
+        main()
+    except UserError as error:
+        name = Path(sys.argv[0]).name
+        print(f"{name}: {len(error.problems)} problem{'s' * (len(error.problems) != 1)}", file=sys.stderr)
+        print(*(f"  - {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
+        sys.exit(1)

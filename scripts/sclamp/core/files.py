@@ -1,0 +1,150 @@
+"""Writing files aside and renaming them, tables with provenance, hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sclamp.core.errors import UserError
+
+METADATA_KEY = b"sclamp"
+
+
+@contextlib.contextmanager
+def written_aside(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` and rename it when the block succeeds; on failure leave nothing behind.
+
+    A full disk or a folder without write permission becomes a `UserError` that names the file.
+    """
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        with open(aside, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise UserError(f"{path}: the disk is full; nothing was written. Free some space and run again.") from error
+        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
+            raise UserError(f"{path}: no permission to write here ({error.strerror}).") from error
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file aside and rename it."""
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a JSON file aside and rename it."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_table(path: str | Path, columns: Any, provenance: dict[str, Any] | None = None) -> None:
+    """Write a Parquet table aside and rename it.
+
+    columns: a pyarrow Table, a pandas DataFrame (its index is dropped), or a dict of name -> values.
+    provenance: stored as JSON in the schema's metadata under the key "sclamp".
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if isinstance(columns, pa.Table):
+        table = columns
+    elif isinstance(columns, dict):
+        table = pa.table(columns)
+    else:
+        table = pa.Table.from_pandas(columns, preserve_index=False)
+    if provenance is not None:
+        metadata = {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(provenance).encode()}
+        table = table.replace_schema_metadata(metadata)
+    with written_aside(path) as aside:
+        pq.write_table(table, aside, compression="zstd")
+
+
+def read_table(path: str | Path) -> Any:
+    """Read a Parquet table (pyarrow); a missing or damaged file becomes a `UserError` that names it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file.")
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: cannot be read as Parquet ({error}).") from error
+
+
+def provenance_of(table: Any) -> dict[str, Any]:
+    """The provenance stored in a table's metadata; empty when there is none."""
+    return json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
+
+
+def write_embedding(path: str | Path, id_column: str, ids: Any, embedding: Any, provenance: dict[str, Any]) -> None:
+    """Write an (n, k) float32 array as Parquet with columns `id_column` (string) and "embedding" (list<float>)."""
+    import numpy as np
+    import pyarrow as pa
+
+    matrix = np.ascontiguousarray(embedding, dtype=np.float32)
+    if matrix.ndim != 2 or len(matrix) != len(ids):
+        raise ValueError(f"{path}: embedding of shape {matrix.shape} for {len(ids)} ids")
+    values = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
+    lists = values.cast(pa.list_(pa.float32()))
+    write_table(path, pa.table({id_column: pa.array(ids, pa.string()), "embedding": lists}), provenance)
+
+
+def read_embedding(path: str | Path, id_column: str) -> tuple[Any, Any]:
+    """Read what `write_embedding` wrote: (ids as a numpy array of str, (n, k) float32).
+
+    Errors: a missing column, duplicate ids, vectors of unequal length or with values that are not finite.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    from sclamp.core.errors import unknown
+
+    table = read_table(path)
+    missing = [c for c in (id_column, "embedding") if c not in table.column_names]
+    if missing:
+        raise UserError(*(f"{path}: " + unknown("column", c, table.column_names) for c in missing))
+    ids = np.asarray(table[id_column].to_pylist(), dtype=object)
+    column = table["embedding"].combine_chunks()
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks)
+    lengths = np.asarray(column.value_lengths()) if not pa.types.is_fixed_size_list(column.type) else None
+    if lengths is not None and len(lengths) and (lengths != lengths[0]).any():
+        odd = int(np.flatnonzero(lengths != lengths[0])[0])
+        raise UserError(
+            f"{path}: vectors of unequal length: '{ids[0]}' has {lengths[0]} values, '{ids[odd]}' has {lengths[odd]}."
+        )
+    matrix = np.asarray(column.flatten(), dtype=np.float32).reshape(len(ids), -1)
+    problems = []
+    bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    if len(bad):
+        problems.append(f"{path}: {len(bad)} vectors hold NaN or infinite values; the first is that of '{ids[bad[0]]}'.")
+    seen, counts = np.unique(ids.astype(str), return_counts=True)
+    if (counts > 1).any():
+        problems.append(
+            f"{path}: {(counts > 1).sum()} ids of column {id_column} occur more than once; the first is '{seen[counts > 1][0]}'."
+        )
+    if problems:
+        raise UserError(*problems)
+    return ids, matrix
+
+
+def sha256(path: str | Path) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""One file per model family: the maths and nothing else."""

@@ -1,0 +1,95 @@
+"""What every model offers to the rest of the workflow."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sclamp.types import Batch, DataSpec, Progress, Want
+
+
+class Model(nn.Module, ABC):
+    """A model of cells, built from validated settings and a `DataSpec`.
+
+    Gene priors are registered as buffers, filled once by `load_gene_priors` and stored in the checkpoint, so that a
+    checkpoint alone can embed new cells.
+    """
+
+    def __init__(self, settings: Any, data: DataSpec) -> None:
+        super().__init__()
+        self.settings, self.data = settings, data
+        for name, width in data.gene_priors.items():
+            self.register_buffer(f"gene_prior_{name}", torch.zeros(data.n_genes, width))
+
+    def gene_prior(self, name: str) -> Tensor:
+        """The (genes, width) matrix of one gene prior."""
+        return self.get_buffer(f"gene_prior_{name}")
+
+    def load_gene_priors(self, priors: Mapping[str, Tensor]) -> None:
+        """Fill the gene priors; each must be (genes, width), rows in the order of `data.gene_ids`."""
+        for name in self.data.gene_priors:
+            self.gene_prior(name).copy_(priors[name])
+
+    @abstractmethod
+    def wants(self) -> frozenset[Want]:
+        """Fields that a batch must hold."""
+
+    @abstractmethod
+    def embed_cells(self, batch: Batch) -> Tensor:
+        """Embed cells: (cells, latent), deterministic."""
+
+    def embed_genes(self) -> Tensor | None:
+        """Embed genes: (genes, latent), deterministic; None for a model without a gene side."""
+        return None
+
+    def reconstruct(self, batch: Batch) -> Tensor | None:
+        """Reconstruct the expression that the model read, (cells, genes); None where there is no decoder.
+
+        The scale is that of the model's own input: the first of counts, lognorm, scaled that `wants` names.
+        """
+        return None
+
+
+class GradientModel(Model):
+    """A model trained by stochastic gradients."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Return "loss" (a scalar, a mean over the batch's cells) and the parts that are logged, each a scalar.
+
+        With `batch.noise` absent the result is deterministic (posterior means instead of samples).
+        """
+
+    def first_checkpoint_epoch(self) -> int:
+        """Epoch (from 0) from which checkpoints and early stopping count; schedules end by then."""
+        return 0
+
+    def warm_start(self, source: Mapping[str, Tensor]) -> list[str]:
+        """Take over the parameters of another model's state; returns the names that were taken.
+
+        Parameters that are absent from `source` keep their initial value.
+        """
+        own = self.state_dict()
+        taken = [name for name in source if name in own and own[name].shape == source[name].shape]
+        self.load_state_dict({name: source[name] for name in taken}, strict=False)
+        return taken
+
+
+class ClosedFormModel(Model):
+    """A model with a direct solution: it sees the training cells as a stream, as often as it asks."""
+
+    @abstractmethod
+    def fit(self, stream: Stream) -> None:
+        """Fit to the data; results are kept in buffers, so that the state dict is the whole model."""
+
+
+class Stream(ABC):
+    """Cells in file order, in batches, as often as a closed-form model wants to pass over them."""
+
+    @abstractmethod
+    def batches(self, split: str | None) -> Iterable[Batch]:
+        """Iterate over the cells of one split ("train", "val", "test"), or over all of them (None)."""

@@ -1,0 +1,1 @@
+"""Gene priors: one file per source of gene embeddings, matching, controls."""

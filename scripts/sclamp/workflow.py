@@ -1,0 +1,147 @@
+"""What the rules ask at parse time: which runs there are, their inputs, settings and resources.
+
+Light on purpose: the Snakefile imports this on every start.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sclamp.config.base import ModelSettings, Section
+from sclamp.config.gene_priors import ExpressionPrior, GenePrior
+from sclamp.config.linear import PCASettings
+from sclamp.config.registry import MODES, settings_class
+from sclamp.config.root import Config, load
+
+
+@dataclass(frozen=True)
+class PlannedModel:
+    """A model as the workflow runs it.
+
+    warm_start: model whose run this one starts from. intermediate: a phase of a chain, exported but not scored.
+    """
+
+    settings: ModelSettings
+    gene_priors: tuple[str, ...] = ()
+    warm_start: str | None = None
+    intermediate: bool = False
+
+    @property
+    def mode(self) -> str:
+        """The registered mode."""
+        return self.settings.mode
+
+    @property
+    def gradient(self) -> bool:
+        """True for models that train step by step."""
+        return MODES[self.mode].gradient
+
+
+@dataclass
+class Plan:
+    """Everything that follows from a configuration."""
+
+    config: Config
+    models: dict[str, PlannedModel] = field(default_factory=dict)
+    gene_priors: dict[str, GenePrior] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.config.sections, name)
+
+    def model(self, name: str) -> PlannedModel:
+        """One planned model."""
+        return self.models[name]
+
+    def names(self, gradient: bool) -> list[str]:
+        """Names of the models that are trained by gradients, or of those that are not."""
+        return [name for name, model in self.models.items() if model.gradient == gradient]
+
+    @property
+    def scored(self) -> list[str]:
+        """Names of models that are scored."""
+        return [name for name, model in self.models.items() if not model.intermediate]
+
+    @property
+    def controls(self) -> list[str]:
+        """Names under which the control embeddings run."""
+        return [f"control_{name}" for name in self.config.sections.evaluate.controls if name != "pca"]
+
+    @property
+    def pca(self) -> str | None:
+        """Name of the model that serves as the PCA control and as the reference of scores that need one."""
+        return next((name for name, model in self.models.items() if model.mode == "pca"), None)
+
+    @property
+    def selection_of_controls(self) -> str:
+        """Gene selection whose file tells the controls about the cells."""
+        return next(iter(self.models.values())).settings.genes
+
+    def used_selections(self) -> list[str]:
+        """Gene selections that some model reads."""
+        return sorted({model.settings.genes for model in self.models.values()})
+
+    def used_priors(self, of_dataset: bool | None = None) -> list[str]:
+        """Gene priors that some model reads, with those they are made of."""
+        used = {name for model in self.models.values() for name in model.gene_priors}
+        used |= {of for name in used if (of := self.parent(name))}
+        return sorted(n for n in used if of_dataset is None or self.prior_of_dataset(n) == of_dataset)
+
+    def parent(self, prior: str) -> str | None:
+        """The gene prior that a control prior is made of."""
+        return getattr(self.gene_priors[prior], "of", None)
+
+    def prior_of_dataset(self, prior: str) -> bool:
+        """True when a gene prior (or the one it is made of) comes from a dataset's own genes or cells."""
+        parent = self.parent(prior)
+        return self.gene_priors[parent or prior].of_dataset
+
+
+def plan(raw: Any) -> Plan:
+    """Check a configuration and lay out its runs."""
+    config = load(raw)
+    planned = Plan(config, gene_priors=dict(config.sections.gene_priors))
+    for name, settings in config.models.items():
+        _add(planned, name, settings)
+    if "pca" in config.sections.evaluate.controls and planned.pca is None:
+        name = "pca" if "pca" not in planned.models else "pca_baseline"
+        planned.models[name] = PlannedModel(PCASettings(genes=planned.selection_of_controls))
+    return planned
+
+
+def _add(planned: Plan, name: str, settings: ModelSettings) -> None:
+    mode = MODES[settings.mode]
+    before: str | None = None
+    for number, phase in enumerate(mode.after, start=1):
+        phase_settings = _as_mode(settings, phase)
+        known = next((n for n, s in planned.config.models.items() if s == phase_settings), None)
+        phase_name = known or f"{name}_phase{number}"
+        if known is None:
+            priors = _priors(planned, phase_settings)
+            planned.models[phase_name] = PlannedModel(phase_settings, priors, before, intermediate=True)
+        before = phase_name
+    planned.models[name] = PlannedModel(settings, _priors(planned, settings), before)
+
+
+def _as_mode(settings: ModelSettings, mode: str) -> ModelSettings:
+    """The same settings for another mode, as far as that mode knows them."""
+    target = settings_class(mode)
+    shared = {key: value for key, value in settings.model_dump().items() if key in target.model_fields}
+    return target.model_validate({**shared, "mode": mode})
+
+
+def _priors(planned: Plan, settings: ModelSettings) -> tuple[str, ...]:
+    own = MODES[settings.mode].own_prior
+    if own is None:
+        return tuple(getattr(settings, "gene_priors", ()))
+    planned.gene_priors.setdefault(own, ExpressionPrior(source="expression"))
+    return (own,)
+
+
+def as_json(settings: Section | dict[str, Any], only: Iterable[str] | None = None, without: Iterable[str] = ()) -> str:
+    """Settings as one line of JSON with sorted keys; `only` and `without` cut it to what a rule depends on."""
+    values = settings if isinstance(settings, dict) else settings.model_dump(mode="json")
+    keys = set(values if only is None else only) - set(without)
+    return json.dumps({key: values[key] for key in sorted(keys)}, sort_keys=True)
