@@ -6,6 +6,7 @@ Light on purpose: the Snakefile imports this on every start.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,8 @@ class Plan:
     gene_priors: dict[str, GenePrior] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
         return getattr(self.config.sections, name)
 
     def model(self, name: str) -> PlannedModel:
@@ -116,7 +119,8 @@ def _add(planned: Plan, name: str, settings: ModelSettings) -> None:
     before: str | None = None
     for number, phase in enumerate(mode.after, start=1):
         phase_settings = _as_mode(settings, phase)
-        known = next((n for n, s in planned.config.models.items() if s == phase_settings), None)
+        settings_so_far = {n: m.settings for n, m in planned.models.items()} | planned.config.models
+        known = next((n for n, s in settings_so_far.items() if s == phase_settings), None)
         phase_name = known or f"{name}_phase{number}"
         if known is None:
             priors = _priors(planned, phase_settings)
@@ -145,3 +149,40 @@ def as_json(settings: Section | dict[str, Any], only: Iterable[str] | None = Non
     values = settings if isinstance(settings, dict) else settings.model_dump(mode="json")
     keys = set(values if only is None else only) - set(without)
     return json.dumps({key: values[key] for key in sorted(keys)}, sort_keys=True)
+
+
+def report_plan(planned: Plan) -> dict[str, Any]:
+    """What was asked for, as the report needs it; without resources and without what no model uses."""
+    sections = planned.config.sections
+    return {
+        "title": sections.title,
+        "results": sections.output,
+        "datasets": {n: d.model_dump(mode="json") for n, d in sections.datasets.items()},
+        "gene_selections": {n: sections.gene_selections[n].model_dump(mode="json") for n in planned.used_selections()},
+        "gene_priors": {n: planned.gene_priors[n].model_dump(mode="json") for n in planned.used_priors()},
+        "models": {
+            name: {
+                "mode": model.mode,
+                "settings": model.settings.model_dump(mode="json"),
+                "gene_priors": list(model.gene_priors),
+                "warm_start": model.warm_start,
+                "intermediate": model.intermediate,
+            }
+            for name, model in planned.models.items()
+        },
+        "controls": planned.controls,
+        "pca": planned.pca,
+        "seeds": list(sections.seeds),
+        "evaluate": sections.evaluate.model_dump(mode="json"),
+        "figures": sections.figures.model_dump(mode="json"),
+    }
+
+
+def options(flag: str, *values: str) -> list[str]:
+    """A command-line option with its values; nothing when there are none."""
+    return [flag, *values] if values else []
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Regular expression that matches exactly these names (nothing when there are none)."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from sclamp.core.errors import nearest
+from sclamp.core.errors import did_you_mean
 
 
 def problems_of(error: ValidationError, root: type[BaseModel], prefix: str = "") -> list[str]:
@@ -17,25 +18,21 @@ def problems_of(error: ValidationError, root: type[BaseModel], prefix: str = "")
 
 
 def _sentence(item: dict[str, Any], root: type[BaseModel], prefix: str) -> str:
-    location = tuple(item["loc"])
-    kind, found = item["type"], item.get("input")
+    location, kind, found = tuple(item["loc"]), item["type"], item.get("input")
     path = _path(location, root, prefix)
     if kind == "extra_forbidden":
         valid = sorted(_fields_at(root, location[:-1]))
-        close = nearest(str(location[-1]), valid)
-        hint = f"; did you mean '{close}'?" if close else "."
-        return f"{path}: unknown key{hint} Allowed: {', '.join(valid)}."
-    if kind == "missing":
-        return f"{path}: is missing."
-    message = item["msg"].removeprefix("Value error, ")
+        return f"{path}: unknown key{did_you_mean(str(location[-1]), valid)} Allowed: {', '.join(valid)}."
+    if kind in {"missing", "union_tag_not_found"}:
+        return f"{path}{'.source' if kind == 'union_tag_not_found' else ''}: is missing."
     if kind in {"literal_error", "union_tag_invalid"}:
-        allowed = [part.strip("' ") for part in str(item["ctx"].get("expected") or item["ctx"].get("expected_tags")).replace(" or ", ", ").split(",")]
-        value = found if kind == "literal_error" else item["ctx"].get("tag")
-        close = nearest(str(value), allowed)
+        context = item["ctx"]
+        allowed = re.findall(r"'([^']*)'", context.get("expected") or context["expected_tags"])
+        value = str(found if kind == "literal_error" else context["tag"])
         where = path if kind == "literal_error" else f"{path}.source"
-        hint = f"; did you mean '{close}'?" if close else "."
-        return f"{where}: '{value}' is not allowed{hint} Allowed: {', '.join(a for a in allowed if a)}."
-    shown = "" if isinstance(found, dict | list) and kind == "value_error" else f" (found {found!r})"
+        return f"{where}: '{value}' is not allowed{did_you_mean(value, allowed)} Allowed: {', '.join(allowed)}."
+    message = item["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(found, dict | list) else f" (found {found!r})"
     return f"{path}: {message[:1].lower()}{message[1:]}{shown}."
 
 
@@ -57,7 +54,8 @@ def _path(location: tuple[Any, ...], root: type[BaseModel], prefix: str) -> str:
 def _fields_at(root: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     current: Any = root
     for part in location:
-        current = _member(current, part) if isinstance(part, str) and _is_union_tag(current, part) else _step(current, part)
+        tag = isinstance(part, str) and _is_union_tag(current, part)
+        current = _member(current, part) if tag else _step(current, part)
     return list(getattr(current, "model_fields", {}))
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sclamp.config.base import ModelSettings
 from sclamp.config.messages import problems_of
 from sclamp.config.registry import MODES, settings_class
-from sclamp.core.errors import nearest
+from sclamp.core.errors import did_you_mean
 
 
 def explode(entries: dict[str, Any], problems: list[str]) -> dict[str, dict[str, Any]]:
@@ -25,7 +25,9 @@ def explode(entries: dict[str, Any], problems: list[str]) -> dict[str, dict[str,
             exploded[str(name)] = entry
             continue
         if not isinstance(grid, dict) or not grid or not all(isinstance(v, list) and v for v in grid.values()):
-            problems.append(f"models.{name}.grid: a mapping of settings to lists of values is expected, found {grid!r}.")
+            problems.append(
+                f"models.{name}.grid: a mapping of settings to lists of values is expected, found {grid!r}."
+            )
             continue
         for values in itertools.product(*grid.values()):
             chosen = dict(zip(grid, values, strict=True))
@@ -60,15 +62,11 @@ def parse_models(
             problems += problems_of(error, known, prefix=f"models.{name}")
     for key in sorted(set(defaults) - used):
         fields = {field for mode in MODES for field in settings_class(mode).model_fields}
-        close = nearest(key, fields)
-        hint = f"; did you mean '{close}'?" if close and close != key else "."
-        problems.append(f"model_defaults.{key}: no model of this config has such a setting{hint}")
+        problems.append(f"model_defaults.{key}: no model of this config has such a setting{did_you_mean(key, fields)}")
     return models
 
 
 def _bad_mode(name: str, mode: Any) -> str:
     if mode is None:
         return f"models.{name}.mode: is missing. Allowed: {', '.join(MODES)}."
-    close = nearest(str(mode), MODES)
-    hint = f"; did you mean '{close}'?" if close else "."
-    return f"models.{name}.mode: '{mode}' is not allowed{hint} Allowed: {', '.join(MODES)}."
+    return f"models.{name}.mode: '{mode}' is not allowed{did_you_mean(str(mode), MODES)} Allowed: {', '.join(MODES)}."

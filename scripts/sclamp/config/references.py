@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any
 
 from sclamp.config.base import ModelSettings
-from sclamp.config.evaluate import Control
 from sclamp.core.errors import unknown
 
 
@@ -51,8 +50,7 @@ def _control_priors(section: Any, priors: tuple[str, ...]) -> list[str]:
             seen.add(at)
             at = parents[at]
         if at in seen:
-            problems.append(f"gene_priors.{name}.of: leads back to '{at}'; a control needs a prior that is none itself.")
+            problems.append(
+                f"gene_priors.{name}.of: leads back to '{at}'; a control needs a prior that is none itself."
+            )
     return problems
-
-
-CONTROLS: tuple[str, ...] = get_args(Control)

@@ -24,10 +24,14 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
     return options[close[0]] if close else None
 
 
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """The end of a sentence about a wrong name: a question when a valid name is near, else a full stop."""
+    close = nearest(name, valid)
+    return f"; did you mean '{close}'?" if close and close != name else "."
+
+
 def unknown(what: str, name: str, valid: Iterable[str], limit: int = 12) -> str:
     """Word a misspelt name: what it is, what was found, the nearest valid name, what else is allowed."""
     names = [str(v) for v in valid]
-    close = nearest(name, names)
-    hint = f"; did you mean '{close}'?" if close else ""
     shown = ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")
-    return f"{what} '{name}' does not exist{hint} Known: {shown or 'none'}."
+    return f"{what} '{name}' does not exist{did_you_mean(name, names)} Known: {shown or 'none'}."

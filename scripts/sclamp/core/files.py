@@ -29,7 +29,7 @@ def written_aside(path: str | Path) -> Iterator[Path]:
         yield aside
         with open(aside, "rb") as handle:
             os.fsync(handle.fileno())
-        os.replace(aside, path)
+        aside.replace(path)
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise UserError(f"{path}: the disk is full; nothing was written. Free some space and run again.") from error
@@ -133,11 +133,14 @@ def read_embedding(path: str | Path, id_column: str) -> tuple[Any, Any]:
     problems = []
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if len(bad):
-        problems.append(f"{path}: {len(bad)} vectors hold NaN or infinite values; the first is that of '{ids[bad[0]]}'.")
+        problems.append(
+            f"{path}: {len(bad)} vectors hold NaN or infinite values; the first is that of '{ids[bad[0]]}'."
+        )
     seen, counts = np.unique(ids.astype(str), return_counts=True)
     if (counts > 1).any():
         problems.append(
-            f"{path}: {(counts > 1).sum()} ids of column {id_column} occur more than once; the first is '{seen[counts > 1][0]}'."
+            f"{path}: {(counts > 1).sum()} ids of column {id_column} occur more than once; "
+            f"the first is '{seen[counts > 1][0]}'."
         )
     if problems:
         raise UserError(*problems)

@@ -1,0 +1,167 @@
+"""Where every artefact of a plan lies, and which of them a job reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sclamp.workflow import Plan
+
+MTX_FILES = ("matrix", "barcodes", "features", "genes")
+
+
+class Paths:
+    """File names of one plan; those with braces are patterns for the rules, methods take a rule's wildcards."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.out = plan.output.rstrip("/")
+        self.dataset = f"{self.out}/datasets/{{dataset}}"
+        self.run = f"{self.dataset}/models/{{model}}/seed_{{seed}}"
+        self.report = f"{self.out}/report.html"
+        self.scores = f"{self.out}/summary/scores.parquet"
+
+    # --- data -------------------------------------------------------------------------------------------------------
+
+    def raw_files(self, wildcards: Any) -> list[str]:
+        """The user's files of a dataset; none for an https address."""
+        files: list[str] = []
+        for path in self.plan.datasets[wildcards.dataset].paths:
+            if path.startswith(("http://", "https://")):
+                continue
+            folder = Path(path)
+            inside = sorted(str(p) for p in folder.iterdir()) if folder.is_dir() else [path]
+            files += [f for f in inside if f == path or Path(f).name.startswith(MTX_FILES)]
+        return files
+
+    def cells(self, dataset: str) -> str:
+        """Quality-controlled counts of a dataset."""
+        return f"{self.out}/datasets/{dataset}/cells.h5ad"
+
+    def genes(self, dataset: str, model: str) -> str:
+        """Table of the genes that a model (or control) reads."""
+        return f"{self.out}/datasets/{dataset}/genes/{self._selection(model)}.parquet"
+
+    def counts(self, dataset: str, model: str) -> str:
+        """Packed counts of the genes that a model (or control) reads."""
+        return f"{self.out}/datasets/{dataset}/genes/{self._selection(model)}.h5ad"
+
+    def _selection(self, model: str) -> str:
+        if model in self.plan.models:
+            return self.plan.model(model).settings.genes
+        return self.plan.selection_of_controls
+
+    # --- gene priors ------------------------------------------------------------------------------------------------
+
+    def source_files(self, prior: str) -> list[str]:
+        """The user's files that a gene prior is made of."""
+        settings = self.plan.gene_priors[prior]
+        fields = (getattr(settings, key, None) for key in ("table", "fasta", "path", "vocabulary"))
+        return [str(value) for value in fields if value]
+
+    def matching_files(self, prior: str) -> list[str]:
+        """Tables of aliases and orthologs that matching a gene prior reads."""
+        matching = self.plan.gene_priors[prior].matching
+        return [path for path in (matching.aliases, matching.orthologs) if path]
+
+    def parent_of_prior(self, prior: str) -> list[str]:
+        """The global gene prior that a control prior is made of."""
+        parent = self.plan.parent(prior)
+        return [f"{self.out}/gene_priors/{parent}.parquet"] if parent else []
+
+    def prior_before_matching(self, prior: str) -> list[str]:
+        """The global gene prior that is matched to a dataset; none when the dataset itself is the source."""
+        return [] if self.plan.prior_of_dataset(prior) else [f"{self.out}/gene_priors/{prior}.parquet"]
+
+    def matched_parent(self, dataset: str, selection: str, prior: str) -> list[str]:
+        """The matched prior that a control of a dataset's own prior is made of."""
+        parent = self.plan.parent(prior)
+        if not parent or not self.plan.prior_of_dataset(prior):
+            return []
+        return [f"{self.out}/datasets/{dataset}/gene_priors/{selection}/{parent}.parquet"]
+
+    def matched_priors(self, wildcards: Any) -> dict[str, str]:
+        """Name -> matched gene prior, for the priors that a model reads."""
+        model = self.plan.model(wildcards.model)
+        folder = f"{self.out}/datasets/{wildcards.dataset}/gene_priors/{model.settings.genes}"
+        return {name: f"{folder}/{name}.parquet" for name in model.gene_priors}
+
+    # --- runs -------------------------------------------------------------------------------------------------------
+
+    def of_run(self, name: str, dataset: str, model: str, seed: int | str) -> str:
+        """A file of one run."""
+        return f"{self.run}/{name}".format(dataset=dataset, model=model, seed=seed)
+
+    def warm_start(self, wildcards: Any) -> list[str]:
+        """The model that a run starts from."""
+        before = self.plan.model(wildcards.model).warm_start
+        return [self.of_run("model.pt", wildcards.dataset, before, wildcards.seed)] if before else []
+
+    def reference_embedding(self, wildcards: Any) -> list[str]:
+        """Principal components of the same dataset, which some scores compare with."""
+        pca = self.plan.pca
+        return [self.of_run("cell_embedding.parquet", wildcards.dataset, pca, wildcards.seed)] if pca else []
+
+    def of_every_run(self, name: str, models: list[str], dataset: str | None = None) -> list[str]:
+        """One file of each run of these models."""
+        datasets = [dataset] if dataset else list(self.plan.datasets)
+        return [self.of_run(name, d, m, s) for d in datasets for m in models for s in self.plan.seeds]
+
+    def named_runs(self, dataset: str) -> list[str]:
+        """NAME=FOLDER of every scored run of a dataset."""
+        return [f"{m}={self.of_run('', dataset, m, s)}" for m in self.plan.scored for s in self.plan.seeds]
+
+    def markers(self, dataset: str) -> list[str]:
+        """The user's table of marker genes of a dataset."""
+        return [self.plan.markers[dataset]] if dataset in self.plan.markers else []
+
+    # --- targets ----------------------------------------------------------------------------------------------------
+
+    @property
+    def all_checks(self) -> list[str]:
+        """The check of every dataset."""
+        return [f"{self.out}/datasets/{d}/checks.json" for d in self.plan.datasets]
+
+    @property
+    def all_embedded(self) -> list[str]:
+        """One AnnData per dataset with every embedding."""
+        return [f"{self.out}/datasets/{d}/embedded.h5ad" for d in self.plan.datasets]
+
+    @property
+    def all_scores(self) -> list[str]:
+        """Every score table."""
+        integration = self.of_every_run("scores/integration.parquet", self.plan.scored + self.plan.controls)
+        return integration + self.of_every_run("scores/reconstruction.parquet", self.plan.scored)
+
+    @property
+    def all_figures(self) -> list[str]:
+        """Every figure."""
+        plan = self.plan
+        figures = self.of_every_run("figures/umap.png", plan.scored)
+        figures += self.of_every_run("figures/training.png", plan.names(gradient=True))
+        figures += self.of_every_run("figures/genes.png", [m for m in plan.scored if self.has_gene_side(m)])
+        return figures + [f"{self.out}/figures/{d}/scores.png" for d in plan.datasets]
+
+    def has_gene_side(self, model: str) -> bool:
+        """True for models that read gene priors, and so embed genes."""
+        return bool(self.plan.model(model).gene_priors)
+
+    def missing_files(self) -> list[str]:
+        """One sentence for each file that the configuration names and that does not exist."""
+        from sclamp.core.errors import did_you_mean
+
+        named = {f"datasets.{d}.path": s.paths for d, s in self.plan.datasets.items()}
+        for prior in self.plan.gene_priors:
+            named[f"gene_priors.{prior}"] = tuple(self.source_files(prior) + self.matching_files(prior))
+        for name, selection in self.plan.gene_selections.items():
+            named[f"gene_selections.{name}.file"] = (selection.file,) if selection.file else ()
+        named |= {f"markers.{d}": (path,) for d, path in self.plan.markers.items()}
+        problems = []
+        for key, paths in named.items():
+            for path in paths:
+                if path.startswith(("http://", "https://")) or Path(path).exists():
+                    continue
+                folder = Path(path).parent
+                beside = [str(p) for p in folder.iterdir()] if folder.is_dir() else []
+                problems.append(f"{key}: '{path}' does not exist{did_you_mean(path, beside)}")
+        return problems

@@ -1,0 +1,49 @@
+"""The plan, names of files, and how scripts are called. Reads: config. Writes: nothing."""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from sclamp.core.errors import UserError
+from sclamp.digest import code_of
+from sclamp.paths import Paths
+from sclamp.resources import memory, minutes
+from sclamp.workflow import as_json, one_of, options, plan, report_plan
+
+try:
+    PLAN = plan(config)
+    PATHS = Paths(PLAN)
+    if problems := PATHS.missing_files():
+        raise UserError(*problems)
+except UserError as error:
+    raise WorkflowError(
+        f"The configuration has {len(error.problems)} problem(s):\n{error}"
+    ) from None
+
+DATASET, RUN, OUT = PATHS.dataset, PATHS.run, PATHS.out
+
+# A rule's conda environment brings its own python; otherwise scripts run under the python that runs Snakemake.
+PYTHON = (
+    "python"
+    if "conda" in str(workflow.deployment_settings.deployment_method).lower()
+    else sys.executable
+)
+LAUNCH = (
+    PYTHON
+    if PLAN.resources.gpus < 2
+    else f"{PYTHON} -m torch.distributed.run --standalone --nproc-per-node {PLAN.resources.gpus}"
+)
+SCRIPTS = os.path.relpath(Path(workflow.basedir) / "scripts")
+
+
+wildcard_constraints:
+    dataset="[^/]+",
+    selection="[^/]+",
+    gene_prior="[^/]+",
+    model="[^/]+",
+    control="[a-z_]+",
+    seed=r"\d+",
