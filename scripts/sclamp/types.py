@@ -92,6 +92,14 @@ class DataSpec:
         )
 
 
+@dataclass(frozen=True)
+class GeneStatistics:
+    """Mean and standard deviation of each gene's log-normalised expression in the training cells, (genes,) float32."""
+
+    mean: Tensor
+    std: Tensor
+
+
 @dataclass
 class Batch:
     """One minibatch on the model's device. Only the fields that the model's `wants()` names are filled.

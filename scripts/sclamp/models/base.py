@@ -17,7 +17,11 @@ class Model(nn.Module, ABC):
 
     Gene priors are registered as buffers, filled once by `load_gene_priors` and stored in the checkpoint, so that a
     checkpoint alone can embed new cells.
+
+    transductive: True for a model that knows only the cells it was fitted to, and so cannot embed new ones.
     """
+
+    transductive: bool = False
 
     def __init__(self, settings: Any, data: DataSpec) -> None:
         super().__init__()
@@ -33,6 +37,18 @@ class Model(nn.Module, ABC):
         """Fill the gene priors; each must be (genes, width), rows in the order of `data.gene_ids`."""
         for name in self.data.gene_priors:
             self.gene_prior(name).copy_(priors[name])
+
+    def gene_axes(self) -> dict[str, int]:
+        """Parameters and buffers whose size follows the genes: name in the state dict -> the axis.
+
+        Along that axis the genes come first, in the order of `data.gene_ids`; covariates may follow. A warm start from
+        a model of more genes, or of the same in another order, picks and sorts by this.
+        """
+        return {}
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """The state dict without the gene priors, which never change."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("gene_prior_")}
 
     @abstractmethod
     def wants(self) -> frozenset[Want]:
@@ -85,6 +101,17 @@ class ClosedFormModel(Model):
     @abstractmethod
     def fit(self, stream: Stream) -> None:
         """Fit to the data; results are kept in buffers, so that the state dict is the whole model."""
+
+    def summary(self) -> dict[str, float]:
+        """Numbers about the fit for the history, such as the explained variance."""
+        return {}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load a state; buffers take the shapes that they have there, since only a fit knows them."""
+        for name, value in state_dict.items():
+            if name in self._buffers and self._buffers[name] is not None:
+                self._buffers[name] = torch.empty_like(value)
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
 
 class Stream(ABC):

@@ -1,4 +1,4 @@
-"""Gaussian noise that is a function of (seed, step) alone.
+"""Random numbers that are a function of (seed, step) alone.
 
 Nothing has to be saved to resume a training, and several processes that share one batch draw what a single
 process would have drawn for it.
@@ -6,8 +6,25 @@ process would have drawn for it.
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor
+
+
+def mixed_seed(*parts: int | str) -> int:
+    """A 63-bit seed out of names and numbers; different parts give unrelated streams."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def seed_default_generator(device: torch.device | str, *parts: int | str) -> None:
+    """Seed the generator that dropout and initialisation draw from on `device`."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(mixed_seed(*parts))
+    else:  # torch.manual_seed would seed every kind of device, at a quarter of a millisecond each time
+        torch.default_generator.manual_seed(mixed_seed(*parts))
 
 
 class Noise:
@@ -18,7 +35,7 @@ class Noise:
 
     def __init__(self, seed: int, step: int, start: int, total: int, device: torch.device | str = "cpu") -> None:
         self._generator = torch.Generator(device=device)
-        self._generator.manual_seed((seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF)
+        self._generator.manual_seed(mixed_seed("noise", seed, step))
         self._start, self._total = start, total
 
     def for_cells(self, like: Tensor) -> Tensor:
