@@ -29,6 +29,10 @@ class BetaVAESettings(TrainingSettings):
     """Name of an activation of torch.nn."""
     var_eps: float = Field(1e-4, ge=0)
     """Added to the posterior variance."""
+    encoder_covariates: bool = True
+    """The encoder reads the covariates too; the decoder always does."""
+    covariate_effects: bool = False
+    """Each covariate column shifts each gene by a learned amount, outside the latent space."""
     beta_start: float = Field(0.0, ge=0)
     """Weight of the KL term before the warm-up."""
     beta_end: float = Field(1.0, ge=0)
@@ -51,3 +55,7 @@ class JointSettings(BetaVAESettings):
     """Weight of the reconstruction from the product of the two latents."""
     joint_scale: Literal["rsqrt_width", "reference"] = "rsqrt_width"
     """rsqrt_width divides each product of decoders or latents by the square root of its width."""
+    prior_scaling: Literal["none", "standardised"] = "none"
+    """standardised centres each gene prior and brings it to unit variance before the gene encoder."""
+    gene_residual: float | None = Field(None, ge=0)
+    """Penalty on what each gene adds to the loadings read off its prior; null leaves no such residual."""

@@ -1,0 +1,92 @@
+"""Multi-layer perceptrons and Gaussian encoders that several families share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from sclamp.models.posterior import Gaussian
+
+
+def activation_class(name: str) -> type[nn.Module]:
+    """Class of torch.nn's activation called `name`; ValueError with the nearest valid name if there is none."""
+    known = [n for n in nn.modules.activation.__all__ if n not in {"MultiheadAttention", "Softmax2d", "Threshold"}]
+    if name in known:
+        return getattr(nn, name)
+    folded = {n.lower(): n for n in known}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.0)
+    raise ValueError(f"activation: '{name}' is not an activation of torch.nn; the nearest is '{folded[close[0]]}'")
+
+
+@dataclass(frozen=True)
+class LayerStyle:
+    """What follows the linear map in each hidden layer, in this order: BatchNorm, LayerNorm, activation, dropout."""
+
+    activation: str = "LeakyReLU"
+    dropout: float = 0.0
+    batch_norm: bool = False
+    layer_norm: bool = False
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear map with Xavier-normal weights and zero bias."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_normal_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def hidden_layer(inputs: int, outputs: int, style: LayerStyle) -> nn.Sequential:
+    """One hidden layer, (n, inputs) -> (n, outputs)."""
+    layers: list[nn.Module] = [linear(inputs, outputs)]
+    if style.batch_norm:
+        layers.append(nn.BatchNorm1d(outputs))
+    if style.layer_norm:
+        layers.append(nn.LayerNorm(outputs, elementwise_affine=False))
+    layers.append(activation_class(style.activation)())
+    if style.dropout > 0:
+        layers.append(nn.Dropout(style.dropout))
+    return nn.Sequential(*layers)
+
+
+class FCNN(nn.Sequential):
+    """Hidden layers one after another: widths (d0, d1, ..., dn) map (m, d0) -> (m, dn). One width: the identity."""
+
+    def __init__(self, widths: Sequence[int], style: LayerStyle) -> None:
+        super().__init__(*(hidden_layer(a, b, style) for a, b in zip(widths[:-1], widths[1:], strict=True)))
+
+
+class GaussianEncoder(nn.Module):
+    """(n, inputs) -> a diagonal Gaussian over the latent space, with std = sqrt(exp(s) + var_eps)."""
+
+    def __init__(self, inputs: int, hidden: Sequence[int], latent: int, style: LayerStyle, var_eps: float) -> None:
+        super().__init__()
+        self.hidden = FCNN([inputs, *hidden], style)
+        self.mean = linear(hidden[-1], latent)
+        self.log_variance = linear(hidden[-1], latent)
+        self.var_eps = var_eps
+
+    def forward(self, x: Tensor) -> Gaussian:
+        """Posterior of each row of `x`."""
+        h = self.hidden(x)
+        return Gaussian(self.mean(h), (self.log_variance(h).exp() + self.var_eps).sqrt())
+
+
+class FactorDecoder(nn.Module):
+    """(n, inputs) -> (n, hidden[0]): the mirrored hidden layers of an encoder, the last one a bare linear map.
+
+    Its output is one factor of a product with per-gene loadings, hence neither normalised nor activated.
+    """
+
+    def __init__(self, inputs: int, hidden: Sequence[int], style: LayerStyle) -> None:
+        super().__init__()
+        widths = [inputs, *reversed(hidden)]
+        self.hidden = FCNN(widths[:-1], style)
+        self.factors = linear(widths[-2], widths[-1])
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Factors of each row of `z`."""
+        return self.factors(self.hidden(z))

@@ -1,0 +1,288 @@
+"""sciLaMA: a VAE of cells and a VAE of genes whose decoders' product is the expression (Chen et al., ICML 2025).
+
+A cell's latent decodes to factors (cells, h), a gene's latent to loadings (genes, h); expression is factors x loadings
+plus an offset per gene. `beta_vae` has free loadings and no gene side; the joint modes read loadings off gene priors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from sclamp.config.scilama import BetaVAESettings, JointSettings
+from sclamp.models.base import GradientModel
+from sclamp.models.blocks import FactorDecoder, GaussianEncoder, LayerStyle
+from sclamp.models.losses import squared_error
+from sclamp.models.posterior import FUSIONS, Draw, Gaussian, Posterior
+from sclamp.models.schedules import LinearWarmup
+from sclamp.types import Batch, DataSpec, Progress, Want
+
+
+def _style(settings: BetaVAESettings) -> LayerStyle:
+    return LayerStyle(settings.activation, settings.dropout, settings.batch_norm, settings.layer_norm)
+
+
+class CellSide(nn.Module):
+    """The VAE of cells, up to the factors that loadings turn into expression."""
+
+    def __init__(self, settings: BetaVAESettings, n_genes: int, n_covariates: int) -> None:
+        super().__init__()
+        hidden, latent, style = settings.hidden_dims, settings.latent_dim, _style(settings)
+        self.reads_covariates = settings.encoder_covariates
+        inputs = n_genes + n_covariates * self.reads_covariates
+        self.encoder = GaussianEncoder(inputs, hidden, latent, style, settings.var_eps)
+        self.decoder = FactorDecoder(latent + n_covariates, hidden, style)
+        self.bias = nn.Parameter(torch.zeros(n_genes))
+        has_effects = settings.covariate_effects and n_covariates > 0
+        self.effects = nn.Parameter(torch.zeros(n_covariates, n_genes)) if has_effects else None
+
+    def posterior(self, x: Tensor, covariates: Tensor) -> Gaussian:
+        """Posterior of the cells' latents, (cells, latent)."""
+        return self.encoder(torch.cat([x, covariates], 1) if self.reads_covariates else x)
+
+    def factors(self, z: Tensor, covariates: Tensor) -> Tensor:
+        """Factors of the cells, (cells, h)."""
+        return self.decoder(torch.cat([z, covariates], 1))
+
+    def offset(self, covariates: Tensor) -> Tensor:
+        """What a gene has in every cell, (genes,), or in every cell with these covariates, (cells, genes)."""
+        return self.bias if self.effects is None else self.bias + covariates @ self.effects
+
+
+class GeneSide(nn.Module):
+    """The VAE of genes: one encoder per gene prior, fused to one posterior, decoded to loadings."""
+
+    def __init__(self, settings: JointSettings, prior_widths: list[int]) -> None:
+        super().__init__()
+        hidden, latent, style = settings.hidden_dims, settings.latent_dim, _style(settings)
+        self.encoders = nn.ModuleList(
+            GaussianEncoder(width, hidden, latent, style, settings.var_eps) for width in prior_widths
+        )
+        self.decoder = FactorDecoder(latent, hidden, style)
+        self.fuse = FUSIONS[settings.fusion]
+
+    def posterior(self, priors: list[Tensor]) -> Posterior:
+        """Posterior of the genes' latents, (genes, latent)."""
+        return self.fuse([encode(prior) for encode, prior in zip(self.encoders, priors, strict=True)])
+
+
+class _SciLaMA(GradientModel):
+    """What all modes have: the cell side and the schedule of the KL weight."""
+
+    settings: BetaVAESettings
+
+    def __init__(self, settings: BetaVAESettings, data: DataSpec) -> None:
+        super().__init__(settings, data)
+        self.cells = CellSide(settings, data.n_genes, data.covariates.width)
+        self.schedule = LinearWarmup(
+            settings.beta_start, settings.beta_end, settings.epochs_before_beta_warmup, settings.beta_warmup_rate
+        )
+
+    def wants(self) -> frozenset[Want]:
+        """See `Model`."""
+        return frozenset({self.settings.input})
+
+    def embed_cells(self, batch: Batch) -> Tensor:
+        """Posterior mean, (cells, latent)."""
+        return self.cells.posterior(self._x(batch), batch.covariates).mean
+
+    def first_checkpoint_epoch(self) -> int:
+        """First epoch that trains the final objective."""
+        return self.schedule.first_full_epoch()
+
+    def _x(self, batch: Batch) -> Tensor:
+        x = batch.scaled if self.settings.input == "scaled" else batch.lognorm
+        assert x is not None, "the batch holds what `wants` names"
+        return x
+
+    def _beta(self, progress: Progress) -> float:
+        return self.settings.beta_end if progress.validation else self.schedule.at(progress.epoch)
+
+
+class BetaVAE(_SciLaMA):
+    """The cell VAE alone, with free loadings (mode `beta_vae`)."""
+
+    def __init__(self, settings: BetaVAESettings, data: DataSpec) -> None:
+        super().__init__(settings, data)
+        self.loadings = nn.Parameter(torch.empty(data.n_genes, settings.hidden_dims[0]))
+        nn.init.xavier_normal_(self.loadings)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Negative ELBO per cell, with unit-weight squared error and the KL divergence weighted by beta."""
+        q = self.cells.posterior(self._x(batch), batch.covariates)
+        z = q.sample(batch.noise.for_cells if batch.noise else None)
+        reconstruction = squared_error(self._decode(z, batch), self._x(batch)).mean()
+        kl, beta = q.kl().mean(), self._beta(progress)
+        return {
+            "loss": reconstruction + beta * kl,
+            "reconstruction": reconstruction,
+            "kl_cells": kl,
+            "beta": reconstruction.new_tensor(beta),
+        }
+
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """Expression decoded from the posterior mean, (cells, genes)."""
+        return self._decode(self.embed_cells(batch), batch)
+
+    def _decode(self, z: Tensor, batch: Batch) -> Tensor:
+        factors = self.dropout(self.cells.factors(z, batch.covariates))
+        return factors @ self.loadings.T + self.cells.offset(batch.covariates)
+
+
+class Direct(_SciLaMA):
+    """Cells and genes trained together from the start (mode `direct`)."""
+
+    settings: JointSettings
+
+    def __init__(self, settings: JointSettings, data: DataSpec) -> None:
+        super().__init__(settings, data)
+        if not data.gene_priors:
+            raise ValueError(f"gene_priors: mode '{settings.mode}' needs at least one gene prior, found none")
+        self.genes = GeneSide(settings, list(data.gene_priors.values()))
+        width = settings.hidden_dims[0]
+        self.residual = None if settings.gene_residual is None else nn.Parameter(torch.zeros(data.n_genes, width))
+        by_width = settings.joint_scale == "rsqrt_width"
+        self.scale = width**-0.5 if by_width else 1.0
+        self.latent_scale = settings.latent_dim**-0.5 if by_width else 1.0
+
+    def load_gene_priors(self, priors: Mapping[str, Tensor]) -> None:
+        """See `Model`; the priors are kept in the scaling that the gene encoders read."""
+        scaled = self.settings.prior_scaling == "standardised"
+        super().load_gene_priors({name: _standardised(p) if scaled else p for name, p in priors.items()})
+
+    def embed_genes(self) -> Tensor:
+        """Mean of the fused posterior, (genes, latent)."""
+        return self._gene_posterior().mean
+
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """Expression from the product of both decoders at the posterior means, (cells, genes)."""
+        factors = self.cells.factors(self.embed_cells(batch), batch.covariates)
+        loadings = self._loadings(self.embed_genes())
+        return self._product(factors, loadings, self.scale, batch)
+
+    def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Squared error of the decoders' product, gamma x that of the latents' product, beta x both KL terms."""
+        cell_draw, gene_draw = (batch.noise.for_cells, batch.noise.for_genes) if batch.noise else (None, None)
+        kl_cells, z_cells, factors = self._encode_cells(batch, cell_draw)
+        q_genes = self._gene_posterior()
+        z_genes = q_genes.sample(gene_draw)
+        error = self._error(self._product(factors, self._loadings(z_genes), self.scale, batch), batch)
+        kl_genes, beta = q_genes.kl().mean(), self._beta(progress)
+        parts = {
+            "reconstruction": error,
+            "kl_cells": kl_cells,
+            "kl_genes": kl_genes,
+            "beta": error.new_tensor(beta),
+        }
+        loss = error + beta * (self._kl_weight_cells * kl_cells + kl_genes)
+        if self._gamma > 0:
+            parts["latent_reconstruction"] = self._error(
+                self._product(z_cells, z_genes, self.latent_scale, batch), batch
+            )
+            loss = loss + self._gamma * parts["latent_reconstruction"]
+        if self.residual is not None:
+            parts["residual"] = self.residual.square().mean()
+            loss = loss + self.settings.gene_residual * parts["residual"]
+        return {"loss": loss, **parts}
+
+    _kl_weight_cells = 1.0
+
+    @property
+    def _gamma(self) -> float:
+        return self.settings.gamma
+
+    def _encode_cells(self, batch: Batch, draw: Draw | None) -> tuple[Tensor, Tensor, Tensor]:
+        q = self.cells.posterior(self._x(batch), batch.covariates)
+        z = q.sample(draw)
+        return q.kl().mean(), z, self.cells.factors(z, batch.covariates)
+
+    def _gene_posterior(self) -> Posterior:
+        return self.genes.posterior([self.gene_prior(name) for name in self.data.gene_priors])
+
+    def _loadings(self, z_genes: Tensor) -> Tensor:
+        loadings = self.genes.decoder(z_genes)
+        return loadings if self.residual is None else loadings + self.residual
+
+    def _product(self, left: Tensor, right: Tensor, scale: float, batch: Batch) -> Tensor:
+        return (left * scale) @ right.T + self.cells.offset(batch.covariates)
+
+    def _error(self, prediction: Tensor, batch: Batch) -> Tensor:
+        return squared_error(prediction, self._x(batch)).mean()
+
+
+class SelfInformed(Direct):
+    """`direct` whose only gene prior comes from the expression of the training cells (mode `self_informed`)."""
+
+
+class StepwiseGenes(Direct):
+    """The gene side learned for a finished cell side (mode `stepwise_genes`, the second of three phases).
+
+    The cell side is constant: no gradients, no dropout; its KL term and the latents' product are left out.
+    """
+
+    _kl_weight_cells = 0.0
+
+    def __init__(self, settings: JointSettings, data: DataSpec) -> None:
+        super().__init__(settings, data)
+        self.cells.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode; the cell side stays in evaluation mode."""
+        super().train(mode)
+        self.cells.eval()
+        return self
+
+    def warm_start(self, source: Mapping[str, Tensor]) -> list[str]:
+        """Take over the cell side of a `beta_vae`."""
+        taken = super().warm_start(source)
+        _require(self.cells, "cells", taken)
+        return taken
+
+    @property
+    def _gamma(self) -> float:
+        return 0.0
+
+    def _encode_cells(self, batch: Batch, draw: Draw | None) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.no_grad():
+            return super()._encode_cells(batch, draw)
+
+
+class Stepwise(Direct):
+    """Both sides trained on from `stepwise_genes` (mode `stepwise`, the last of three phases).
+
+    Training goes on under the objective that the phases before it ended with: beta stays at its final value.
+    """
+
+    def first_checkpoint_epoch(self) -> int:
+        """Every epoch trains the final objective."""
+        return 0
+
+    def warm_start(self, source: Mapping[str, Tensor]) -> list[str]:
+        """Take over everything from a `stepwise_genes`."""
+        taken = super().warm_start(source)
+        _require(self, "", taken)
+        return taken
+
+    def _beta(self, progress: Progress) -> float:
+        return self.settings.beta_end
+
+
+def _standardised(prior: Tensor) -> Tensor:
+    """Centre each column over the genes and bring the whole to unit variance, keeping the columns' proportions."""
+    centred = prior - prior.mean(0)
+    return centred / centred.square().mean().sqrt().clamp_min(1e-12)
+
+
+def _require(module: nn.Module, prefix: str, taken: list[str]) -> None:
+    """ValueError unless every parameter of `module` is among the names taken over from another model."""
+    names = {f"{prefix}.{name}" if prefix else name for name in module.state_dict()}
+    missing = sorted(names - set(taken))
+    if missing:
+        raise ValueError(
+            f"warm start: the source lacks {len(missing)} of the {len(names)} parameters that must continue "
+            f"({', '.join(missing[:3])}, ...); it needs the same genes, covariates and layer sizes"
+        )
