@@ -39,9 +39,13 @@ class Sections(Section):
     markers: dict[Name, str] = Field(default_factory=dict)
     """Data set -> table (cell_type, gene) of marker genes to show; others are found in the data."""
     evaluate: Evaluate = Evaluate()
+    """Scores and controls."""
     figures: Figures = Figures()
+    """How figures look."""
     export: Export = Export()
+    """Layout of exported embeddings."""
     resources: Resources = Resources()
+    """What jobs ask for."""
 
 
 class Config(Section):
