@@ -1,0 +1,29 @@
+"""Draw the score table of one data set: models and controls, means over seeds, bars: X.png and X.svg."""
+
+from __future__ import annotations
+
+from sclamp.core import cli
+
+
+def main() -> None:
+    """Parse, read, draw, write."""
+    arguments = cli.parser(__doc__)
+    arguments.add_argument("--scores", required=True, help="summary/scores.parquet")
+    arguments.add_argument("--dataset", required=True, help="data set whose scores are drawn")
+    arguments.add_argument("--baseline", default="pca", help="model that is set apart as the PCA control (default: pca)")
+    arguments.add_argument("--output", required=True, help="the PNG; the SVG is written beside it")
+    cli.add_settings(arguments, "section `figures` of the configuration")
+    given = arguments.parse_args()
+
+    from sclamp.core.files import read_table
+    from sclamp.plot import scores, style
+    from sclamp.plot.scoreboard import boards
+    from sclamp.plot.settings import figure_settings
+
+    settings = figure_settings(given.settings)
+    found = boards(read_table(given.scores).to_pandas(), given.dataset, given.baseline)
+    style.save(scores.draw(found), given.output, settings.dpi)
+
+
+if __name__ == "__main__":
+    cli.run(main)

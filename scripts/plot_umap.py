@@ -1,0 +1,29 @@
+"""Draw the UMAP of one run by cell type, batch and split (those that exist): X.png and X.svg."""
+
+from __future__ import annotations
+
+from sclamp.core import cli
+
+
+def main() -> None:
+    """Parse, read, draw, write."""
+    arguments = cli.parser(__doc__)
+    arguments.add_argument("--umap", required=True, help="umap.parquet of the run")
+    arguments.add_argument("--cells", required=True, help="an .h5ad with the cells' label, batch and split")
+    arguments.add_argument("--title", default="", help="heading of the figure")
+    arguments.add_argument("--output", required=True, help="the PNG; the SVG is written beside it")
+    cli.add_settings(arguments, "section `figures` of the configuration")
+    given = arguments.parse_args()
+
+    from sclamp.plot import style, umap
+    from sclamp.plot.settings import figure_settings
+    from sclamp.plot.tables import read_categories, read_layout
+
+    settings = figure_settings(given.settings)
+    ids, at = read_layout(given.umap)
+    columns, total = read_categories(given.cells, ids, ["label", "batch", "split"])
+    style.save(umap.draw(at, columns, given.title, total), given.output, settings.dpi)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,166 @@
+"""The score table of one data set: a row per model, a column per score, means over seeds, controls apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sclamp.core.errors import UserError, unknown
+from sclamp.plot.metrics import GROUPS, Metric, describe
+
+CONTROL = "control_"
+"""Models of this name are controls."""
+CEILINGS = ("control_label_onehot",)
+"""Controls that know the answer: to stay below them is no shame."""
+SCOPES = {"held_out": "held-out cells", "all": "all cells"}
+COLUMNS = ("dataset", "model", "seed", "cells", "task", "metric", "implementation", "value", "status", "reason")
+
+Kind = Literal["model", "baseline", "control"]
+State = Literal["ok", "partial", "not_applicable", "failed", "missing"]
+
+
+class Cell(NamedTuple):
+    """A score of a model. value: mean over the seeds that have one (NaN when none). spread: standard deviation over
+    them (NaN for one seed). n: seeds with a value, of `seeds`. reason: why some have none.
+    """
+
+    value: float
+    spread: float
+    n: int
+    seeds: int
+    state: State
+    reason: str = ""
+
+
+class Column(NamedTuple):
+    """A score: its name in the table, its implementation, and how it is shown."""
+
+    metric: str
+    implementation: str
+    shown: Metric
+
+
+@dataclass
+class Row:
+    """A model. below: controls with a higher ranking score than it has."""
+
+    model: str
+    kind: Kind
+    cells: list[Cell]
+    below: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Board:
+    """Scores of one data set on one set of cells; rows are sorted by the ranking column, best first.
+
+    ranking: position of the column that ranks (total, else bio, else batch), None when none of them was computed.
+    """
+
+    dataset: str
+    scope: str
+    columns: list[Column]
+    rows: list[Row]
+    ranking: int | None
+
+    def of_kind(self, *kinds: Kind) -> list[Row]:
+        """Rows of these kinds, in order."""
+        return [row for row in self.rows if row.kind in kinds]
+
+    def best(self, column: int) -> Row | None:
+        """The model (no control) with the best value in a column; None when no model has one."""
+        return next(iter(self.leaders(column)), None)
+
+    def leaders(self, column: int) -> list[Row]:
+        """Models and the baseline that have a value in a column, best first."""
+        rows = [row for row in self.of_kind("model", "baseline") if not math.isnan(row.cells[column].value)]
+        sign = 1 if self.columns[column].shown.lower_is_better else -1
+        return sorted(rows, key=lambda row: sign * row.cells[column].value)
+
+
+def kind_of(model: str, baseline: str | None) -> Kind:
+    """What a name in the score table stands for."""
+    if model.startswith(CONTROL):
+        return "control"
+    return "baseline" if model == baseline else "model"
+
+
+def boards(scores: pd.DataFrame, dataset: str, baseline: str | None = "pca", models: Iterable[str] = ()) -> list[Board]:
+    """The boards of a data set, held-out cells first.
+
+    scores: the summary table. baseline: model set apart as the PCA control. models: rows to show even without scores.
+    """
+    problems = [unknown("column", name, scores.columns) for name in COLUMNS if name not in scores]
+    if not problems and dataset not in set(scores["dataset"]):
+        problems.append(unknown("dataset", dataset, sorted(set(scores["dataset"]))))
+    if problems:
+        raise UserError(*(f"score table: {problem}" for problem in problems))
+    own = scores[scores["dataset"] == dataset]
+    scopes = [s for s in SCOPES if (own["cells"] == s).any()] + sorted(set(own["cells"]) - set(SCOPES))
+    return [_board(own[own["cells"] == scope], dataset, scope, baseline, models) for scope in scopes]
+
+
+def _board(scores: pd.DataFrame, dataset: str, scope: str, baseline: str | None, models: Iterable[str]) -> Board:
+    columns = _columns(scores)
+    by_model = dict(list(scores.groupby("model", sort=False, observed=True)))
+    names = list(dict.fromkeys([*models, *by_model]))
+    empty = scores.iloc[:0]
+    rows = [
+        Row(name, kind_of(name, baseline), [_cell(by_model.get(name, empty), column) for column in columns])
+        for name in names
+    ]
+    aggregates = {c.metric: i for i, c in enumerate(columns) if c.shown.group == "aggregate"}
+    ranking = next((aggregates[name] for name in ("total", "bio", "batch") if name in aggregates), None)
+    if ranking is not None:
+        rows.sort(key=lambda row: -np.nan_to_num(row.cells[ranking].value, nan=-np.inf))
+        _mark_below_controls(rows, ranking)
+    return Board(dataset, scope, columns, rows, ranking)
+
+
+def _columns(scores: pd.DataFrame) -> list[Column]:
+    pairs = scores[["task", "metric", "implementation"]].drop_duplicates()
+    several = pairs["metric"].duplicated(keep=False).to_numpy()
+    columns = []
+    for (task, metric, implementation), ambiguous in zip(pairs.itertuples(index=False), several, strict=True):
+        shown = describe(str(task), str(metric))
+        if ambiguous:
+            shown = shown._replace(title=f"{shown.title} ({implementation})")
+        columns.append(Column(str(metric), str(implementation), shown))
+    first = {"total": 0, "bio": 1, "batch": 2}
+    return sorted(columns, key=lambda c: (GROUPS.index(c.shown.group), first.get(c.metric, 3)))
+
+
+def _cell(scores: pd.DataFrame, column: Column) -> Cell:
+    own = scores[(scores["metric"] == column.metric) & (scores["implementation"] == column.implementation)]
+    if own.empty:
+        return Cell(math.nan, math.nan, 0, 0, "missing", "was not computed")
+    values = own.loc[own["status"] == "ok", "value"].to_numpy(dtype=float)
+    values = values[np.isfinite(values)]
+    value = float(values.mean()) if len(values) else math.nan
+    spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+    rest = own[own["status"] != "ok"]
+    reason = "; ".join(dict.fromkeys(str(text) for text in rest["reason"] if text))
+    if len(values) == len(own):
+        state: State = "ok"
+    elif len(values):
+        state = "partial"
+    else:
+        state = "failed" if (rest["status"] == "failed").any() else "not_applicable"
+    return Cell(value, spread, len(values), len(own), state, reason)
+
+
+def _mark_below_controls(rows: list[Row], ranking: int) -> None:
+    bars = [row for row in rows if row.kind != "model" and row.model not in CEILINGS]
+    for row in rows:
+        if row.kind == "model":
+            row.below = [bar.model for bar in bars if bar.cells[ranking].value > row.cells[ranking].value]
+
+
+def number(value: float) -> str:
+    """Three decimals for what lies near 0..1, three significant digits otherwise."""
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"

@@ -1,0 +1,129 @@
+"""UMAP of the cells of one run: a panel for each of label, batch and split."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sclamp.plot import labels
+from sclamp.plot.style import MUTED, NOTHING, colours, dark, new_figure
+from sclamp.plot.tables import Category
+
+PANEL, MARGIN = 3.9, 0.25
+"""Inches."""
+NAMED_ON_MAP, ROWS = 20, 24
+"""Up to this many cell types are named on the map; more go into a legend with this many rows."""
+HEADINGS = {"label": "Cell type", "batch": "Batch", "split": "Split"}
+
+
+def draw(at: np.ndarray, columns: dict[str, Category], title: str, total: int) -> Figure:
+    """Draw positions (n, 2) once per column, in shared coordinates.
+
+    columns: name -> categories of the n cells; without any, the cells are drawn in one colour. total: number of cells
+    of the data set; where it is larger than n, the figure says so.
+    """
+    panels: dict[str, Category | None] = dict(columns) if columns else {"cells": None}
+    legends = [_legend_columns(name, category) for name, category in panels.items()]
+    widths = [MARGIN + PANEL + _legend_width(c, n) for c, n in zip(panels.values(), legends, strict=True)]
+    figure = new_figure(sum(widths) + 0.1, PANEL + 0.75)
+    height = PANEL / figure.get_figheight()
+    left = MARGIN
+    for (name, category), width, n_columns in zip(panels.items(), widths, legends, strict=True):
+        axes = figure.add_axes((left / figure.get_figwidth(), 0.05, PANEL / figure.get_figwidth(), height))
+        _scatter(axes, at, category)
+        axes.set_title(HEADINGS.get(name, name.capitalize()), pad=4)
+        if category is not None:
+            if _named_on_map(name, category):
+                _name_groups(axes, at, category)
+            else:
+                _legend(axes, category, n_columns)
+        left += width
+    drawn = f"{len(at):,} cells" if len(at) == total else f"{len(at):,} of {total:,} cells drawn"
+    x, y = 0.1 / figure.get_figwidth(), 1 - 0.12 / figure.get_figheight()
+    figure.text(x, y, title, va="top", size=12, weight="bold")
+    figure.text(1 - x, y, drawn, va="top", ha="right", color=MUTED)
+    return figure
+
+
+def point_size(n: int) -> float:
+    """Area of a point in square points: large for few cells, small for many."""
+    return float(np.clip(9000.0 / max(n, 1), 0.6, 22.0))
+
+
+def _named_on_map(name: str, category: Category) -> bool:
+    return name == "label" and len(_present(category)) <= NAMED_ON_MAP
+
+
+def _legend_columns(name: str, category: Category | None) -> int:
+    if category is None or _named_on_map(name, category):
+        return 0
+    return math.ceil(len(_present(category)) / ROWS)
+
+
+def _legend_width(category: Category | None, n_columns: int) -> float:
+    if category is None or n_columns == 0:
+        return 0.0
+    longest = max(len(_short(name)) for name in category.names)
+    return n_columns * (0.35 + 0.072 * max(longest, 9))
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 26 else name[:24] + "..."
+
+
+def _present(category: Category) -> list[int]:
+    return [int(code) for code in np.unique(category.codes) if code >= 0]
+
+
+def _scatter(axes: Axes, at: np.ndarray, category: Category | None) -> None:
+    """All points in a shuffled (but fixed) order, so that no category hides another; missing values beneath."""
+    size = point_size(len(at))
+    if category is None:
+        inks: Any = np.full(len(at), MUTED, dtype=object)
+        known = np.ones(len(at), dtype=bool)
+    else:
+        palette = np.array([*colours(category.names).values(), NOTHING], dtype=object)
+        inks, known = palette[category.codes], category.codes >= 0
+    order = np.random.default_rng(0).permutation(len(at))
+    for cells in (order[~known[order]], order[known[order]]):
+        axes.scatter(*at[cells].T, s=size, c=list(inks[cells]), linewidths=0, alpha=0.85, rasterized=True)
+    axes.set(xticks=[], yticks=[])
+    axes.set_aspect("equal", adjustable="datalim")
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(NOTHING)
+    axes.set_xlabel("UMAP 1", fontsize=7, color=MUTED, loc="left", labelpad=2)
+    axes.set_ylabel("UMAP 2", fontsize=7, color=MUTED, loc="bottom", labelpad=2)
+
+
+def _name_groups(axes: Axes, at: np.ndarray, category: Category) -> None:
+    axes.apply_aspect()
+    palette = colours(category.names)
+    codes = _present(category)
+    homes = np.array([_middle(at[category.codes == code]) for code in codes])
+    reach = np.array([np.ptp(np.quantile(at[category.codes == code, 1], [0.05, 0.95])) / 2 for code in codes])
+    names = [category.names[code] for code in codes]
+    labels.place(axes, homes, names, [dark(palette[name]) for name in names], reach=reach)
+
+
+def _middle(points: np.ndarray) -> np.ndarray:
+    """The point nearest to the median: where a name surely lies on its own cells."""
+    median = np.median(points, axis=0)
+    return points[np.argmin(((points - median) ** 2).sum(axis=1))]
+
+
+def _legend(axes: Axes, category: Category, n_columns: int) -> None:
+    palette = colours(category.names)
+    names = [(category.names[code], palette[category.names[code]]) for code in _present(category)]
+    if (category.codes < 0).any():
+        names.append(("not known", NOTHING))
+    marks = [Line2D([], [], marker="o", linestyle="", markersize=5, color=colour) for _, colour in names]
+    shown = [_short(name) for name, _ in names]
+    axes.legend(
+        marks, shown, loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=n_columns, handletextpad=0.2,
+        columnspacing=0.8, labelspacing=0.35, borderaxespad=0.2,
+    )  # fmt: skip
