@@ -183,10 +183,14 @@ class CountWriter:
 
     def append(self, block: sparse.csr_matrix) -> None:
         """Write the next cells; every count must fit the file's data type, every stored count is kept."""
-        first, stop = int(self._indptr[self._row]), self._row + block.shape[0]
-        self._indptr[self._row + 1 : stop + 1] = first + block.indptr[1:].astype(np.int64)
-        self._write("data", first, block.data)
-        self._write("indices", first, block.indices)
+        self.append_arrays(block.data, block.indices, block.indptr)
+
+    def append_arrays(self, data: np.ndarray, indices: np.ndarray, indptr: np.ndarray) -> None:
+        """Write the next cells from the three arrays of a CSR matrix."""
+        first, stop = int(self._indptr[self._row]), self._row + len(indptr) - 1
+        self._indptr[self._row + 1 : stop + 1] = first + indptr[1:].astype(np.int64)
+        self._write("data", first, data)
+        self._write("indices", first, indices)
         self._row = stop
 
     def _write(self, name: str, first: int, values: np.ndarray) -> None:

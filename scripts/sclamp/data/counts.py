@@ -1,0 +1,100 @@
+"""Are these values counts? Every stored value is looked at, and what they look like instead is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import sparse
+
+LARGEST = 2**24
+"""Whole numbers up to here are exact in float32."""
+
+_CELLS_TRIED = 200  # cells that are examined for how they were normalised
+
+
+@dataclass
+class CountVerdict:
+    """What is wrong with the values of a matrix; collected block by block.
+
+    n_values: stored values seen. n_negative, n_fractional, n_not_finite, n_too_large: offenders among them.
+    kind: what the matrix looks like instead ("" for counts).
+    """
+
+    n_values: int = 0
+    n_negative: int = 0
+    n_fractional: int = 0
+    n_not_finite: int = 0
+    n_too_large: int = 0
+    largest: float = 0.0
+    kind: str = ""
+    _tried: int = field(default=0, repr=False)
+
+    def add(self, block: sparse.csr_matrix) -> None:
+        """Look at the values of more cells."""
+        values = block.data
+        self.n_values += len(values)
+        finite = np.isfinite(values)
+        self.n_not_finite += len(values) - int(finite.sum())
+        if not finite.all():
+            values = values[finite]
+        if not len(values):
+            return
+        self.largest = max(self.largest, float(values.max()))
+        self.n_negative += int((values < 0).sum())
+        self.n_too_large += int((values > LARGEST).sum())
+        if values.dtype.kind == "f":
+            fractional = int((values != np.rint(values)).sum())
+            self.n_fractional += fractional
+            if fractional and self._tried < _CELLS_TRIED:
+                self.kind = _looks_like(block, self.n_negative > 0) or self.kind
+                self._tried += block.shape[0]
+
+    @property
+    def are_counts(self) -> bool:
+        """True when every value is a whole number that is not negative and exact in float32."""
+        return not (self.n_negative or self.n_fractional or self.n_not_finite or self.n_too_large)
+
+    def problem(self, place: str) -> str:
+        """Say what is wrong; place: how the configuration names the matrix. Empty for counts."""
+        if self.are_counts:
+            return ""
+        offenders = {
+            "negative": self.n_negative,
+            "fractional": self.n_fractional,
+            "NaN or infinite": self.n_not_finite,
+            f"above {LARGEST}": self.n_too_large,
+        }
+        parts = [f"{n} {what}" for what, n in offenders.items() if n]
+        looks = f"; it looks {self.kind}" if self.kind else ""
+        return f"counts: {place} does not hold counts: of {self.n_values} stored values {', '.join(parts)}{looks}."
+
+
+def _looks_like(block: sparse.csr_matrix, negative: bool) -> str:
+    """Guess how counts were transformed: undo it, and see whether each cell becomes multiples of one number."""
+    if negative:
+        return "scaled (z-scored), as negative values show"
+    cells = [block.data[a:b] for a, b in zip(block.indptr[:_CELLS_TRIED], block.indptr[1:], strict=False) if b - a >= 5]
+    cells = [cell.astype(np.float64) for cell in cells if np.isfinite(cell).all()]
+    if not cells:
+        return ""
+    bases = {
+        "log-normalised (natural logarithm)": np.e,
+        "log-normalised (base 2)": 2.0,
+        "log-normalised (base 10)": 10.0,
+    }
+    for words, base in bases.items():
+        undone = [np.expm1(cell * np.log(base)) for cell in cells if cell.max() * np.log(base) < 50]
+        if undone and np.median([_share_of_multiples(cell) for cell in undone]) > 0.95:
+            return words
+    if np.median([_share_of_multiples(cell) for cell in cells]) > 0.95:
+        return "normalised to a common sum (multiples of one number in each cell)"
+    largest = max(float(cell.max()) for cell in cells)
+    return f"log-normalised (fractional, none above {largest:.3g})" if largest < 15 else ""
+
+
+def _share_of_multiples(values: np.ndarray) -> float:
+    """Share of values that are whole multiples of the smallest; larger multiples say little and are left out."""
+    ratios = values / values.min()
+    ratios = ratios[ratios < 50]
+    return float((np.abs(ratios - np.rint(ratios)) < 0.02).mean())

@@ -1,0 +1,159 @@
+"""Highly variable genes, equal to scanpy's numbers: arrays of sums in, statistics per gene out.
+
+Flavors `seurat_v3` and `seurat_v3_paper`: Stuart et al. 2019 (variance of clipped, standardised counts). `seurat`
+(Satija et al. 2015) and `cell_ranger` (Zheng et al. 2017): dispersion of normalised expression, standardised among
+genes of similar mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+
+from sclamp.data.moments import Sums, Transform
+
+_JITTERS = [10.0**power for power in range(-18, -5)]
+_MAD_OF_NORMAL = NormalDist().inv_cdf(0.75)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Genes from most to least variable.
+
+    score (g,): normalised variance or dispersion, mean over batches. rank (g,): lower is more variable, NaN beyond the
+    top. n_batches (g,): batches in whose top a gene is. order: genes, best first. selected (g,): mask.
+    """
+
+    score: np.ndarray
+    rank: np.ndarray
+    n_batches: np.ndarray
+    order: np.ndarray
+    selected: np.ndarray
+
+
+def regularized_std(mean: np.ndarray, variance: np.ndarray, span: float) -> np.ndarray | None:
+    """Expected standard deviation at each gene's mean, from a local quadratic fit of log variance; 1 where constant.
+
+    None where the fit fails, also after shifting the means a little (as happens in small batches of few counts).
+    """
+    from skmisc.loess import loess
+
+    varies = variance > 0
+    n = int(varies.sum())
+    if n < 10 or span * n < 3:  # with fewer points the library brings the interpreter down
+        return None
+    x, y, rng = np.log10(mean[varies]), np.log10(variance[varies]), np.random.default_rng(0)
+    for jitter in (0.0, *_JITTERS):
+        try:
+            model = loess(x + rng.uniform(-jitter, jitter, n) if jitter else x, y, span=span, degree=2)
+            model.fit()
+        except ValueError:
+            continue
+        fitted = np.zeros(len(mean))
+        fitted[varies] = model.outputs.fitted_values
+        return np.sqrt(10**fitted)
+    return None
+
+
+def clipped(limits: np.ndarray, groups: np.ndarray) -> Transform:
+    """Counts no larger than the limit (groups, genes) of their cell's group and gene."""
+
+    def transform(values: np.ndarray, cells: np.ndarray, genes: np.ndarray) -> np.ndarray:
+        return np.minimum(values, limits[groups[cells], genes])
+
+    return transform
+
+
+def normalized_variance(counts: Sums, clips: Sums, std: np.ndarray) -> np.ndarray:
+    """Variance (groups, genes) of clipped counts around the unclipped mean, in units of the expected std."""
+    n, mean = counts.sizes[:, None], counts.mean()
+    return (1 / ((n - 1) * np.square(std))) * (n * np.square(mean) + clips.squares - 2 * clips.total * mean)
+
+
+def rank_variances(scores: np.ndarray, n_top: int, flavor: str) -> Ranking:
+    """Combine normalised variances (batches, genes).
+
+    A gene's rank is the median over the batches in whose top it is. seurat_v3 sorts by rank, then by number of batches;
+    seurat_v3_paper the other way round. Ties keep the order of the genes.
+    """
+    ranks = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1, kind="stable").astype(np.float32)
+    ranks[ranks >= n_top] = np.nan
+    n_batches = (~np.isnan(ranks)).sum(axis=0)
+    rank = np.full(scores.shape[1], np.nan, dtype=np.float32)
+    rank[n_batches > 0] = np.nanmedian(ranks[:, n_batches > 0], axis=0)
+    by_rank, by_batches = np.where(np.isnan(rank), np.inf, rank), -n_batches
+    order = np.lexsort((by_batches, by_rank) if flavor == "seurat_v3" else (by_rank, by_batches))
+    return Ranking(scores.mean(axis=0), rank, n_batches, order, _first(order, n_top))
+
+
+def rank_dispersions(mean: np.ndarray, variance: np.ndarray, ids: np.ndarray, n_top: int, flavor: str) -> Ranking:
+    """Combine dispersions; mean, variance (batches, genes) of normalised expression without logarithm, ids (g,).
+
+    One batch: genes with at least the n-th highest value (all ties). Several: genes seen in a batch are ranked there;
+    the top is sorted by number of batches, then mean value, then id.
+    """
+    if len(mean) == 1:
+        score = _normalized_dispersion(mean[0], variance[0], flavor)
+        selected = _at_least_nth(score, n_top)
+        order = np.lexsort((np.where(np.isnan(score), np.inf, -score),))
+        return Ranking(score, _positions(order, selected), selected.astype(np.int64), order, selected)
+    scores, tops = np.zeros(mean.shape), np.zeros(mean.shape, dtype=bool)
+    for batch, seen in enumerate(mean > 0):
+        scores[batch, seen] = _normalized_dispersion(mean[batch, seen], variance[batch, seen], flavor)
+        tops[batch, seen] = _at_least_nth(scores[batch, seen], n_top)
+    known, n_batches = ~np.isnan(scores), tops.sum(axis=0)
+    score = np.full(mean.shape[1], np.nan)
+    some = known.any(axis=0)
+    score[some] = np.where(known, scores, 0.0).sum(axis=0)[some] / known.sum(axis=0)[some]
+    names = pd.Index(ids).argsort().argsort()
+    order = np.lexsort((names, np.where(np.isnan(score), np.inf, -score), -n_batches))
+    selected = _first(order, n_top)
+    return Ranking(score, _positions(order, selected), n_batches, order, selected)
+
+
+def _normalized_dispersion(mean: np.ndarray, variance: np.ndarray, flavor: str) -> np.ndarray:
+    """Variance over mean, standardised among genes of similar mean."""
+    mean = np.where(mean == 0, 1e-12, mean)
+    dispersion = variance / mean
+    if flavor == "seurat":
+        dispersion = np.log(np.where(dispersion == 0, np.nan, dispersion))
+        bins = pd.cut(np.log1p(mean), bins=20)
+    else:
+        edges = np.percentile(mean, np.arange(10, 105, 5))
+        bins = pd.cut(mean, bins=np.unique(np.concatenate([[-np.inf], edges, [np.inf]])))
+    codes = np.asarray(bins.codes)
+    groups = pd.Series(dispersion).groupby(codes)
+    if flavor == "seurat":
+        center, spread = groups.transform("mean").to_numpy(), groups.transform("std").to_numpy()
+        alone = np.isnan(spread)  # one gene in its bin: its value becomes 1
+        center, spread = np.where(alone, 0.0, center), np.where(alone, center, spread)
+    else:
+        center = groups.transform("median").to_numpy()
+        deviations = pd.Series(np.abs(dispersion - center)).groupby(codes)
+        spread = deviations.transform("median").to_numpy() / _MAD_OF_NORMAL
+    with np.errstate(divide="ignore", invalid="ignore"):  # no spread: NaN, never selected, or infinite, as in scanpy
+        return (dispersion - center) / spread
+
+
+def _at_least_nth(score: np.ndarray, n: int) -> np.ndarray:
+    """Mask of the values that are at least the n-th highest; NaN never is."""
+    known = np.sort(score[~np.isnan(score)])[::-1]
+    if not len(known):
+        return np.zeros(len(score), dtype=bool)
+    return np.where(np.isnan(score), -np.inf, score) >= known[min(n, len(known)) - 1]
+
+
+def _first(order: np.ndarray, n: int) -> np.ndarray:
+    mask = np.zeros(len(order), dtype=bool)
+    mask[order[:n]] = True
+    return mask
+
+
+def _positions(order: np.ndarray, selected: np.ndarray) -> np.ndarray:
+    """Place of each selected gene in the order, NaN for the others."""
+    places = np.empty(len(order), dtype=np.float32)
+    places[order] = np.arange(len(order), dtype=np.float32)
+    return np.where(selected, places, np.float32(np.nan))
