@@ -71,7 +71,12 @@ class Model(nn.Module, ABC):
 
 
 class GradientModel(Model):
-    """A model trained by stochastic gradients."""
+    """A model trained by stochastic gradients.
+
+    schedules: parts of the loss's result that are set by the epoch, not measured; the history names them plainly.
+    """
+
+    schedules: tuple[str, ...] = ("beta",)
 
     @abstractmethod
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:

@@ -1,0 +1,110 @@
+"""Principal components, exact, from one pass over the cells: the covariance of the genes and its eigenvectors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sclamp.config.linear import PCASettings
+from sclamp.models.base import ClosedFormModel, Stream
+from sclamp.types import Batch, DataSpec, Want
+
+
+class PCA(ClosedFormModel):
+    """Principal components of the training cells (mode `pca`).
+
+    Buffers after a fit: mean (genes,), components (k, genes) with orthonormal rows, explained_variance and
+    explained_variance_ratio (k,), all float32. The largest entry of each component is positive.
+    """
+
+    fitted_to: str | None = "train"
+    mean: Tensor
+    components: Tensor
+    explained_variance: Tensor
+    explained_variance_ratio: Tensor
+
+    def __init__(self, settings: PCASettings, data: DataSpec) -> None:
+        """ValueError: more components than genes."""
+        super().__init__(settings, data)
+        self._check_rank("genes", data.n_genes)
+        k = settings.latent_dim
+        self.register_buffer("mean", torch.zeros(data.n_genes))
+        self.register_buffer("components", torch.zeros(k, data.n_genes))
+        self.register_buffer("explained_variance", torch.zeros(k))
+        self.register_buffer("explained_variance_ratio", torch.zeros(k))
+
+    def wants(self) -> frozenset[Want]:
+        """See `Model`."""
+        return frozenset({self.settings.input})
+
+    def fit(self, stream: Stream) -> None:
+        """See `ClosedFormModel`; ValueError: more components than cells (less one, for the mean)."""
+        n_cells, mean, covariance = self._moments(stream)
+        self._check_rank("cells less one", n_cells - 1)
+        variances, vectors = _leading(covariance, self.settings.latent_dim)
+        largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+        self.mean.copy_(mean)
+        self.components.copy_((vectors * largest.sign()).T)
+        self.explained_variance.copy_(variances)
+        self.explained_variance_ratio.copy_(variances / covariance.diagonal().sum().clamp(min=1e-300))
+
+    def embed_cells(self, batch: Batch) -> Tensor:
+        """Coordinates of the cells along the components, (cells, k)."""
+        return (self._x(batch) - self.mean) @ self.components.T
+
+    def embed_genes(self) -> Tensor:
+        """Loadings, (genes, k): components times the square root of their variance."""
+        return self.components.T * self.explained_variance.sqrt()
+
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """Projection of the cells onto the components, (cells, genes)."""
+        return self.embed_cells(batch) @ self.components + self.mean
+
+    def summary(self) -> dict[str, float]:
+        """Share of the variance that the components explain together."""
+        return {"explained_variance_ratio": float(self.explained_variance_ratio.double().sum())}
+
+    def _moments(self, stream: Stream) -> tuple[int, Tensor, Tensor]:
+        """Number of cells, mean (genes,) and covariance (genes, genes) in float64.
+
+        Sums are taken about the first batch's mean, so that large means do not eat the variances' digits.
+        """
+        n, g = 0, self.data.n_genes
+        origin = total = self.mean.new_zeros(g, dtype=torch.float64)
+        square = self.mean.new_zeros(g, g, dtype=torch.float64)
+        for batch in stream.batches(self.fitted_to):
+            x = self._x(batch).double()
+            origin = x.mean(0) if n == 0 else origin
+            x -= origin
+            total = total + x.sum(0)
+            square.addmm_(x.T, x)
+            n += len(x)
+        if n < 2:
+            raise ValueError(f"pca: {n} cells to fit to; at least 2 are needed")
+        shift = total / n
+        return n, origin + shift, (square - n * torch.outer(shift, shift)) / (n - 1)
+
+    def _check_rank(self, what: str, available: int) -> None:
+        if self.settings.latent_dim > available:
+            raise ValueError(
+                f"latent_dim: {self.settings.latent_dim} components were asked for, but there are {available} {what}; "
+                f"at most {available} are possible"
+            )
+
+    def _x(self, batch: Batch) -> Tensor:
+        x = batch.scaled if self.settings.input == "scaled" else batch.lognorm
+        assert x is not None, "the batch holds what `wants` names"
+        return x
+
+
+def _leading(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest eigenvalues (k,) and their eigenvectors (n, k) of a symmetric matrix.
+
+    LAPACK by way of scipy, which can stop at k; torch computes all of them, in three times the time.
+    """
+    from scipy.linalg import eigh
+
+    n = len(matrix)
+    values, vectors = eigh(matrix.cpu().numpy(), subset_by_index=[n - k, n - 1])
+    found = (torch.from_numpy(array[..., ::-1].copy()).to(matrix.device) for array in (values, vectors))
+    return next(found).clamp(min=0), next(found)

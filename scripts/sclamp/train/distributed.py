@@ -1,0 +1,105 @@
+"""Several processes that train one model together (torchrun): who they are, and how they agree.
+
+Each batch is shared out; gradients are averaged by the share of cells that a process held, so that the sum is the
+gradient that one process would have had for the whole batch. A single process passes through unchanged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sclamp.core.errors import UserError
+
+MINUTES_TO_WAIT = 30
+
+
+class Processes:
+    """The processes of one training. rank: this one's number; 0 writes. count: how many there are."""
+
+    def __init__(self, rank: int = 0, count: int = 1) -> None:
+        self.rank, self.count = rank, count
+        self._has_gradient: list[bool] = []
+
+    @property
+    def writes(self) -> bool:
+        """True in the one process that writes files and messages."""
+        return self.rank == 0
+
+    def share(self, rows: np.ndarray) -> tuple[np.ndarray, int]:
+        """This process's part of a batch and where it starts; of a batch that is too small, process 0 takes all."""
+        if len(rows) < 2 * self.count:  # BatchNorm needs two cells
+            return (rows, 0) if self.rank == 0 else (rows[:0], 0)
+        first, last = (len(rows) * rank // self.count for rank in (self.rank, self.rank + 1))
+        return rows[first:last], first
+
+    def average_gradients(self, parameters: Sequence[nn.Parameter], share: float, bad: Tensor) -> Tensor:
+        """Replace gradients by their sum over processes, weighted with `share`; returns `bad` of any process.
+
+        share: this process's cells over the whole batch's. bad: a scalar, 1 for a loss that is not finite.
+        """
+        if self.count == 1:
+            return bad
+        if share > 0:  # a process without cells has no gradients now, but knows for which parameters there are some
+            self._has_gradient = [p.grad is not None for p in parameters]
+        used = [p for p, has in zip(parameters, self._has_gradient, strict=True) if has]
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad * share for p in used]
+        flat = torch.cat([part.flatten() for part in parts] + [bad.to(parts[0].dtype).view(1)])
+        dist.all_reduce(flat)
+        for parameter, part in zip(used, flat[:-1].split([p.numel() for p in used]), strict=True):
+            parameter.grad = part.view_as(parameter)
+        return (flat[-1] != 0).to(bad.dtype)  # NaN counts
+
+    def summed(self, value: Tensor) -> Tensor:
+        """Sum of a tensor over all processes."""
+        if self.count > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+        return value
+
+    def largest(self, number: int) -> int:
+        """Largest of a number over all processes."""
+        if self.count == 1:
+            return number
+        value = torch.tensor(number)
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        return int(value)
+
+    def same_statistics(self, model: nn.Module) -> None:
+        """Average what BatchNorm layers have seen, so that all processes evaluate the same model."""
+        for name, value in model.named_buffers():
+            if self.count > 1 and name.endswith(("running_mean", "running_var")):
+                dist.all_reduce(value)
+                value /= self.count
+
+
+@contextmanager
+def processes(device_type: str) -> Iterator[Processes]:
+    """Join the processes that torchrun started, or stand alone without it."""
+    if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Processes()
+        return
+    backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=MINUTES_TO_WAIT))
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+def check_sizes(n_train: int, batch_size: int, count: int) -> None:
+    """Every process needs at least two cells of a full batch."""
+    problems = []
+    if batch_size < 2 * count:
+        problems.append(f"batch_size: {batch_size} cells for {count} processes; at least {2 * count} are needed.")
+    if n_train < 2 * count:
+        problems.append(f"split: {n_train} training cells for {count} processes; at least {2 * count} are needed.")
+    if problems:
+        raise UserError(*problems)

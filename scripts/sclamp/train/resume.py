@@ -1,0 +1,116 @@
+"""resume.pt: what a training needs to go on after it was killed, as if nothing had happened.
+
+Random numbers are functions of (seed, step), so there is no generator to save. The file lies in the run's folder but is
+no output of a rule, because Snakemake deletes the outputs of a failed job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+
+from sclamp.core.files import written_aside
+
+SECONDS_BETWEEN_EPOCH_SAVES = 30.0
+SECONDS_BETWEEN_STEP_SAVES = 600.0
+"""Long epochs are also saved in between."""
+
+
+class Resume:
+    """The resume.pt of one run.
+
+    identity: name -> value of everything that a resumed training must share with the interrupted one.
+    """
+
+    def __init__(self, path: str | Path, identity: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        self._identity = {name: json.dumps(value, sort_keys=True) for name, value in identity.items()}
+        self._saved = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """What was saved, or None: nothing there, unreadable, or of other settings, inputs, code or versions."""
+        for leftover in self.path.parent.glob(f".{self.path.name}.*.tmp"):
+            leftover.unlink(missing_ok=True)
+        if not self.path.is_file():
+            return None
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            before, state = content["identity"], content["state"]
+        except (RuntimeError, OSError, EOFError, BadZipFile, KeyError, TypeError, pickle.UnpicklingError) as error:
+            _say(f"{self.path} cannot be read ({str(error).splitlines()[0]}); training starts anew")
+            return None
+        changed = [name for name in {**before, **self._identity} if before.get(name) != self._identity.get(name)]
+        if changed:
+            what = "; ".join(_change(name, before.get(name), self._identity.get(name)) for name in changed)
+            _say(f"{self.path} is not resumed, training starts anew: {what}")
+            return None
+        return dict(state)
+
+    def due(self, seconds: float) -> bool:
+        """True when the last save is at least that long ago."""
+        return time.monotonic() - self._saved >= seconds
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write resume.pt aside and rename it."""
+        with written_aside(self.path) as aside, open(aside, "wb") as handle:
+            torch.save({"identity": self._identity, "state": dict(state)}, handle)
+        self._saved = time.monotonic()
+
+    def remove(self) -> None:
+        """Remove the file after a training has ended well."""
+        self.path.unlink(missing_ok=True)
+
+
+def _change(name: str, before: str | None, now: str | None) -> str:
+    """Word what changed; of nested values only the keys that differ."""
+    old, new = (json.loads(text) if text else None for text in (before, now))
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+        return f"{name}: " + ", ".join(f"{key} was {old.get(key)}, is {new.get(key)}" for key in keys[:5])
+    return f"{name} was {old}, is {new}"
+
+
+def _say(text: str) -> None:
+    print(f"resume: {text}", file=sys.stderr)
+
+
+class Interruption:
+    """Remembers that the process was asked to stop. signal_number: by which signal, 0 as long as it was not."""
+
+    def __init__(self) -> None:
+        self.signal_number = 0
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[Interruption]:
+        """Take SIGTERM, SIGUSR1 and SIGINT as requests to save and stop; a second one acts at once."""
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+
+        def remember(number: int, frame: FrameType | None) -> None:
+            self.signal_number = number
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+        for number in before:
+            signal.signal(number, remember)
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def leave(self, what: str) -> None:
+        """End the process with the exit status that a shell gives for the signal."""
+        name = signal.Signals(self.signal_number).name
+        _say(f"stopped by {name}; {what}")
+        raise SystemExit(128 + self.signal_number)

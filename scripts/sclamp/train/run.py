@@ -1,0 +1,143 @@
+"""One run: read, build the model, fit it, write model.pt and history.parquet."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sclamp.config.base import ModelSettings
+from sclamp.config.registry import model_class
+from sclamp.core.errors import UserError
+from sclamp.core.files import write_table
+from sclamp.core.provenance import provenance
+from sclamp.data.batches import Batches
+from sclamp.data.inputs import describe, read_gene_priors, read_inputs
+from sclamp.models.base import ClosedFormModel, GradientModel, Model
+from sclamp.models.noise import seed_default_generator
+from sclamp.train.checkpoint import save_model, start_from
+from sclamp.train.devices import lease_gpu, torch_device
+from sclamp.train.distributed import Processes, processes
+from sclamp.train.loop import NotFinite, Training
+from sclamp.train.resume import Resume
+
+
+@dataclass(frozen=True)
+class Run:
+    """What train_model.py was asked for. gene_priors: name -> matched prior. code: digest of the code."""
+
+    settings: ModelSettings
+    seed: int
+    counts: Path
+    model: Path
+    history: Path
+    gene_priors: Mapping[str, Path] = field(default_factory=dict)
+    warm_start: Path | None = None
+    code: str = ""
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """Files that are read, by their role."""
+        warm = {"warm start": self.warm_start} if self.warm_start else {}
+        return {"counts": self.counts, **{f"gene prior {n}": p for n, p in self.gene_priors.items()}, **warm}
+
+
+def train(run: Run) -> None:
+    """Fit and write. Errors are `UserError`s; a killed training goes on from resume.pt beside the model."""
+    missing = [f"{role}: {path}: no such file." for role, path in run.inputs.items() if not path.is_file()]
+    if missing:
+        raise UserError(*missing)
+    wanted = getattr(run.settings, "device", "cpu")
+    with ExitStack() as stack:
+        lease = lease_gpu(wanted)
+        stack.callback(lease.release)
+        device = torch_device(wanted, lease)
+        group = stack.enter_context(processes(device.type))
+        model, batches = _build(run, device)
+        origin = _origin(run, device, group)
+        if isinstance(model, ClosedFormModel):
+            history = _solve(model, batches)
+        else:
+            assert isinstance(model, GradientModel), "a model is one or the other"
+            history = _train(run, model, batches, group, origin)
+        if group.writes:
+            write_table(run.history, _columns(history), origin)
+            save_model(run.model, model, batches.statistics, origin)
+            _resume_file(run).unlink(missing_ok=True)
+
+
+def _build(run: Run, device: torch.device) -> tuple[Model, Batches]:
+    priors = read_gene_priors(run.gene_priors)
+    data = describe(run.counts, priors)
+    inputs = read_inputs(run.counts, data)
+    seed_default_generator("cpu", "initialise", run.seed)
+    try:
+        model: Model = model_class(run.settings.mode)(run.settings, data)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    positions = {name: {gene: i for i, gene in enumerate(ids)} for name, (ids, _) in priors.items()}
+    model.load_gene_priors(
+        {
+            name: torch.from_numpy(matrix[[positions[name][gene] for gene in data.gene_ids]])
+            for name, (_, matrix) in priors.items()
+        }
+    )
+    if run.warm_start:
+        taken = start_from(model, run.warm_start)
+        print(f"warm start: {len(taken)} tensors taken from {run.warm_start}", file=sys.stderr)
+    sizes = f"{data.n_cells} training cells, {data.n_genes} genes, {sum(p.numel() for p in model.parameters()):,} parameters"
+    print(f"model: {run.settings.mode} on {device}; {sizes}", file=sys.stderr)
+    return model.to(device), Batches(inputs, model.wants(), device)
+
+
+def _solve(model: ClosedFormModel, batches: Batches) -> list[dict[str, Any]]:
+    if not len(batches.inputs.rows("train")):
+        raise UserError("split: there are no training cells ('train'); nothing can be learned.")
+    try:
+        model.fit(batches)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    summary = model.summary()
+    print("fitted: " + ", ".join(f"{name} {value:.4g}" for name, value in summary.items()), file=sys.stderr)
+    return [{"epoch": 0, **summary}]
+
+
+def _train(
+    run: Run, model: GradientModel, batches: Batches, group: Processes, origin: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    order = "rows" if batches.placement.block_rows is None else f"blocks of {batches.placement.block_rows} rows"
+    resume = Resume(_resume_file(run), {**origin, "order of cells": order})
+    training = Training(model, batches, run.settings, run.seed, resume, group)  # type: ignore[arg-type]
+    try:
+        return training.run()
+    except NotFinite as error:
+        kept = run.model.with_name("best_before_failure.pt")
+        if training.take_best() and group.writes:
+            save_model(kept, model, batches.statistics, origin)
+            error.problems.append(f"The best model so far, of epoch {training.standing.best_epoch}, is kept in {kept}.")
+        raise
+
+
+def _origin(run: Run, device: torch.device, group: Processes) -> dict[str, Any]:
+    """Provenance, which is also what a resumed training must share with the interrupted one."""
+    from sclamp.digest import code_of
+
+    settings = run.settings.model_dump(mode="json")
+    code = run.code or code_of("train_model.py", run.settings.mode)
+    packages = ("numpy", "torch") if run.settings.mode != "harmony" else ("numpy", "torch", "harmonypy")
+    inputs = run.inputs.values()
+    sizes = {"seed": run.seed, "device": device.type, "processes": group.count}
+    return provenance("train_model.py", settings, inputs, code, packages, **sizes)
+
+
+def _resume_file(run: Run) -> Path:
+    return run.model.with_name("resume.pt")
+
+
+def _columns(history: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in history] for name in history[0]} if history else {}
