@@ -129,7 +129,8 @@ def read_embedding(path: str | Path, id_column: str) -> tuple[Any, Any]:
         raise UserError(
             f"{path}: vectors of unequal length: '{ids[0]}' has {lengths[0]} values, '{ids[odd]}' has {lengths[odd]}."
         )
-    matrix = np.asarray(column.flatten(), dtype=np.float32).reshape(len(ids), -1)
+    width = len(column.flatten()) // max(len(ids), 1)
+    matrix = np.asarray(column.flatten(), dtype=np.float32).reshape(len(ids), width)
     problems = []
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if len(bad):
