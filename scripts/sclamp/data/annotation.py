@@ -12,9 +12,6 @@ from sclamp.data.findings import Finding, Level
 from sclamp.data.genes import gene_ids, gene_symbols
 from sclamp.data.sources import Source
 
-SMALL_BATCH = 50
-"""Cells below which a batch rarely carries its own variance trend."""
-
 
 def annotation_findings(source: Source, dataset: Dataset) -> list[Finding]:
     """Everything that can be said without the counts; columns are judged on all cells of the file."""
@@ -68,18 +65,7 @@ def _batch(obs: pd.DataFrame, dataset: Dataset) -> list[Finding]:
     if len(sizes) == 1:
         message = f"batch: obs column '{dataset.batch}' has the single value '{sizes.index[0]}'; nothing to correct."
         return [Finding("batch", "warning", message)]
-    return [Finding("batch", "ok", f"{len(sizes)} batches of {sizes.min()} to {sizes.max()} cells"), *_small(sizes)]
-
-
-def _small(sizes: pd.Series) -> list[Finding]:
-    small = sizes[sizes < SMALL_BATCH]
-    if small.empty:
-        return []
-    examples = ", ".join(f"'{name}' ({n})" for name, n in small.head(5).items())
-    message = (
-        f"batch: {len(small)} batches have fewer than {SMALL_BATCH} cells: {examples}; gene selection may skip them."
-    )
-    return [Finding("batch", "warning", message)]
+    return [Finding("batch", "ok", f"{len(sizes)} batches of {sizes.min()} to {sizes.max()} cells")]
 
 
 def _label(obs: pd.DataFrame, dataset: Dataset) -> list[Finding]:
@@ -94,12 +80,12 @@ def _label(obs: pd.DataFrame, dataset: Dataset) -> list[Finding]:
     sizes = values.dropna().astype(str).value_counts()
     if len(sizes) < 2:
         message = (
-            f"label: obs column '{dataset.label}' has {len(sizes)} values; scores that compare labels do not apply."
+            f"label: obs column '{dataset.label}' tells no two labels apart; scores that compare labels do not apply."
         )
         return [*findings, Finding("label", "error" if sizes.empty else "warning", message)]
     few = ", ".join(f"'{name}' ({n})" for name, n in sizes[sizes < 5].head(5).items())
     if few:
-        message = f"label: {int((sizes < 5).sum())} labels have fewer than 5 cells: {few}."
+        message = f"label: fewer than 5 cells have the labels {few}."
         findings.append(Finding("label", "warning", message))
     return [*findings, Finding("label", "ok", f"{len(sizes)} labels of {sizes.min()} to {sizes.max()} cells")]
 

@@ -33,7 +33,8 @@ def listed_genes(settings: GeneSelection, var: pd.DataFrame, notes: list[str]) -
     ways = [ids, [without_version(i) for i in ids], var["symbol"].astype(object).to_numpy()]
     places = [{name: place for place, name in reversed(list(enumerate(way)))} for way in ways]
     selected, missing = np.zeros(len(var), dtype=bool), []
-    for name in listed_ids(settings):
+    names = listed_ids(settings)
+    for name in names:
         wanted = (name, without_version(name), name)
         found = next((p[w] for p, w in zip(places, wanted, strict=True) if w in p), None)
         if found is None:
@@ -43,5 +44,5 @@ def listed_genes(settings: GeneSelection, var: pd.DataFrame, notes: list[str]) -
     if missing:
         shown = [f"'{name}'{f' (nearest: {close})' if (close := nearest(name, ids)) else ''}" for name in missing[:5]]
         more = ", ..." if len(missing) > 5 else ""
-        notes.append(f"gene list: {len(missing)} genes are not in the data: {', '.join(shown)}{more}.")
+        notes.append(f"gene list: not in the data ({len(missing)} of {len(names)}): {', '.join(shown)}{more}.")
     return selected

@@ -34,10 +34,19 @@ class Ranking:
     selected: np.ndarray
 
 
-def regularized_std(mean: np.ndarray, variance: np.ndarray, span: float) -> np.ndarray | None:
-    """Expected standard deviation at each gene's mean, from a local quadratic fit of log variance; 1 where constant.
+@dataclass(frozen=True)
+class Trend:
+    """What a gene's mean leads to expect: std (g,); jitter: the shift of the means it took to fit."""
 
-    None where the fit fails, also after shifting the means a little (as happens in small batches of few counts).
+    std: np.ndarray
+    jitter: float
+
+
+def variance_trend(mean: np.ndarray, variance: np.ndarray, span: float) -> Trend | None:
+    """Fit log variance by a local quadratic regression on log mean; the std is 1 for genes that do not vary.
+
+    The fit can fail in small batches, where many genes share few distinct means; it is then tried again with means that
+    are shifted a little, more and more. None where that fails too.
     """
     from skmisc.loess import loess
 
@@ -54,7 +63,7 @@ def regularized_std(mean: np.ndarray, variance: np.ndarray, span: float) -> np.n
             continue
         fitted = np.zeros(len(mean))
         fitted[varies] = model.outputs.fitted_values
-        return np.sqrt(10**fitted)
+        return Trend(np.sqrt(10**fitted), jitter)
     return None
 
 
@@ -77,9 +86,10 @@ def rank_variances(scores: np.ndarray, n_top: int, flavor: str) -> Ranking:
     """Combine normalised variances (batches, genes).
 
     A gene's rank is the median over the batches in whose top it is. seurat_v3 sorts by rank, then by number of batches;
-    seurat_v3_paper the other way round. Ties keep the order of the genes.
+    seurat_v3_paper the other way round. Genes with exactly equal values (rare genes seen in equally many cells) are
+    ranked as numpy's default sort leaves them: arbitrary, but the same as in scanpy.
     """
-    ranks = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1, kind="stable").astype(np.float32)
+    ranks = np.argsort(np.argsort(-scores, axis=1), axis=1).astype(np.float32)
     ranks[ranks >= n_top] = np.nan
     n_batches = (~np.isnan(ranks)).sum(axis=0)
     rank = np.full(scores.shape[1], np.nan, dtype=np.float32)
@@ -90,7 +100,9 @@ def rank_variances(scores: np.ndarray, n_top: int, flavor: str) -> Ranking:
 
 
 def rank_dispersions(mean: np.ndarray, variance: np.ndarray, ids: np.ndarray, n_top: int, flavor: str) -> Ranking:
-    """Combine dispersions; mean, variance (batches, genes) of normalised expression without logarithm, ids (g,).
+    """Combine dispersions; mean, variance (batches, genes) of normalised expression, ids (g,).
+
+    The expression is log-normalised for cell_ranger, and without the logarithm for seurat.
 
     One batch: genes with at least the n-th highest value (all ties). Several: genes seen in a batch are ranked there;
     the top is sorted by number of batches, then mean value, then id.

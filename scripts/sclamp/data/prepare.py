@@ -37,7 +37,8 @@ def prepare_cells(source: Source, dataset: Dataset, output: str | Path, provenan
     ids = gene_ids(source, dataset.gene_ids)
     symbols = gene_symbols(source, dataset.gene_symbols, ids)
     seen = survey(source, mitochondrial(symbols, dataset.quality.mito_prefix), dataset.quality)
-    stop_unless_usable(seen, dataset)
+    if problems := [*filter(None, [seen.verdict.problem(dataset.counts)]), *unusable(seen)]:
+        raise UserError(*problems)
     kept = source.obs[seen.keep_cells]
     obs = canonical_obs(kept, dataset, seen)
     train = kept[(obs["split"] == TRAIN).to_numpy()]
@@ -64,19 +65,15 @@ def prepare_cells(source: Source, dataset: Dataset, output: str | Path, provenan
             writer.append(part if seen.keep_genes.all() else part[:, seen.keep_genes].tocsr())
 
 
-def stop_unless_usable(seen: Survey, dataset: Dataset) -> None:
-    """Refuse values that are no counts, and data of which quality control leaves next to nothing."""
-    problems = [seen.verdict.problem(dataset.counts)] if not seen.verdict.are_counts else []
-    left_out = ", ".join(f"{threshold} {n}" for threshold, n in seen.dropped.items() if n)
+def unusable(seen: Survey) -> list[str]:
+    """Say where quality control leaves next to nothing; empty when enough is left."""
+    left_out = ", ".join(f"{threshold} {n}" for threshold, n in seen.dropped.items() if n) or "nothing"
     if not seen.keep_cells.any():
-        problems.append(f"quality: no cell is left of {len(seen.keep_cells)}; left out by {left_out}.")
-    elif (n := int(seen.keep_genes.sum())) < FEWEST_GENES:
-        problems.append(
-            f"quality: {n} genes are left of {len(seen.keep_genes)}, at least {FEWEST_GENES} are needed; "
-            f"left out by {left_out or 'nothing'}."
-        )
-    if problems:
-        raise UserError(*problems)
+        return [f"quality: no cell is left of {len(seen.keep_cells)}; left out by {left_out}."]
+    if (n := int(seen.keep_genes.sum())) < FEWEST_GENES:
+        needed = f"at least {FEWEST_GENES} are needed; left out by {left_out}"
+        return [f"quality: {n} genes are left of {len(seen.keep_genes)}, {needed}."]
+    return []
 
 
 def canonical_obs(kept: pd.DataFrame, dataset: Dataset, seen: Survey) -> pd.DataFrame:

@@ -53,7 +53,8 @@ def select_genes(counts: CountMap, cells: Cells, settings: GeneSelection) -> Sel
     used = train if settings.cells == "train" else np.ones(len(obs), dtype=bool)
     groups, names = _groups(obs["batch"], used, settings.batch_aware and settings.flavor not in {"all", "list"})
     dispersion_based = settings.flavor in {"seurat", "cell_ranger"}
-    per_batch = lognorm(library, recipe["target_sum"], log1p=False) if dispersion_based else None
+    with_log = settings.flavor == "cell_ranger"
+    per_batch = lognorm(library, recipe["target_sum"], with_log) if dispersion_based else None
 
     raw = Sums(groups, len(names), genes, per_batch)
     normal = Sums(np.where(train, 0, -1), 1, genes, lognorm(library, recipe["target_sum"], recipe["log1p"]))
@@ -101,20 +102,25 @@ def _by_variance(
 ) -> hvg.Ranking:
     """seurat_v3: fit each batch, second pass over clipped counts; batches whose fit fails are left out and noted."""
     mean, variance = raw.mean(), raw.variance(ddof=1)
-    stds = [
-        hvg.regularized_std(mean[b], variance[b], settings.span) if raw.sizes[b] > 1 else None
-        for b in range(len(names))
+    trends = [
+        hvg.variance_trend(mean[b], variance[b], settings.span) if size > 1 else None
+        for b, size in enumerate(raw.sizes)
     ]
-    fitted = np.array([std is not None for std in stds])
-    skipped = [f"{name} ({raw.sizes[b]} cells)" for b, name in enumerate(names) if not fitted[b]]
+    fitted = np.array([trend is not None for trend in trends])
+    sized = [f"'{name}' ({size} cells)" for name, size in zip(names, raw.sizes, strict=True)]
+    skipped = ", ".join(name for name, ok in zip(sized, fitted, strict=True) if not ok)
     if not fitted.any():
         raise UserError(
-            f"gene selection: the local regression of '{settings.flavor}' fails in {', '.join(skipped)}; "
+            f"gene selection: the local regression of '{settings.flavor}' fails in {skipped}; "
             "use a larger span, batch_aware: false, or another flavor."
         )
     if skipped:
-        notes.append(f"gene selection: the local regression fails in {', '.join(skipped)}; these batches do not count.")
-    std = np.stack([np.ones(raw.total.shape[1]) if s is None else s for s in stds])
+        notes.append(f"gene selection: the local regression fails in {skipped}; these batches do not count.")
+    for name, trend in zip(sized, trends, strict=True):
+        if trend is not None and trend.jitter:
+            shift = f"means shifted by up to {trend.jitter:.0e}"
+            notes.append(f"gene selection: the local regression in {name} took {shift}, as many genes share one mean.")
+    std = np.stack([np.ones(counts.n_genes) if trend is None else trend.std for trend in trends])
     limits = std * np.sqrt(raw.sizes[:, None]) + mean
     used = np.where((groups >= 0) & fitted[groups], groups, -1)
     clips = Sums(used, len(names), counts.n_genes, hvg.clipped(limits, groups))
