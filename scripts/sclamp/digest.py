@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import functools
 import hashlib
 from pathlib import Path
@@ -54,15 +55,24 @@ def _file_of(module: str) -> Path:
     return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
 
 
+class _AtRunTime(ast.NodeTransformer):
+    """Drops what only type checkers see."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        only_for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return None if only_for_types else self.generic_visit(node)
+
+
 @functools.cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+def tree_of(path: Path) -> ast.Module:
+    """Syntax tree of a file as it runs, without what stands under `if TYPE_CHECKING`."""
+    return _AtRunTime().visit(ast.parse(path.read_text(encoding="utf-8"), filename=str(path)))
 
 
 @functools.cache
 def _imported(path: Path) -> tuple[str, ...]:
     found: set[str] = set()
-    for node in ast.walk(_tree(path)):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -73,7 +83,7 @@ def _imported(path: Path) -> tuple[str, ...]:
 
 @functools.cache
 def _code(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = copy.deepcopy(tree_of(path))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):

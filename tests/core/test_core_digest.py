@@ -19,7 +19,7 @@ def scripts(tmp_path, monkeypatch):
 
 
 def forget():
-    for cached in (digest.code_of, digest._tree, digest._imported, digest._code):
+    for cached in (digest.code_of, digest.tree_of, digest._imported, digest._code):
         cached.cache_clear()
 
 

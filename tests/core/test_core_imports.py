@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sclamp.digest import imports_of
+from sclamp.digest import imports_of, tree_of
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 NAMES = sorted(path.name for path in SCRIPTS.glob("*.py"))
@@ -51,22 +51,12 @@ def imported_names(name: str) -> set[str]:
     found: set[str] = set()
     for path in [SCRIPTS / name, *(SCRIPTS.joinpath(*m.split(".")).with_suffix(".py") for m in imports_of(name))]:
         if path.is_file():
-            tree = WithoutTypeChecking().visit(ast.parse(path.read_text(encoding="utf-8")))
-            for node in ast.walk(tree):
+            for node in ast.walk(tree_of(path)):
                 if isinstance(node, ast.Import):
                     found |= {alias.name.split(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and node.module:
                     found.add(node.module.split(".")[0])
     return found
-
-
-class WithoutTypeChecking(ast.NodeTransformer):
-    """Drop what only type checkers see."""
-
-    def visit_If(self, node):
-        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return None
-        return self.generic_visit(node)
 
 
 @pytest.mark.parametrize("name", NAMES)
