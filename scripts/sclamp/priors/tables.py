@@ -1,0 +1,82 @@
+"""Reading tables that users give: TSV, CSV (also gzipped) or Parquet; every way they can be broken has its message."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sclamp.core.errors import UserError, unknown
+
+SEPARATORS = {".tsv": "\t", ".txt": "\t", ".tab": "\t", ".csv": ","}
+PARQUET = {".parquet", ".pq"}
+
+
+def suffix(path: str | Path) -> str:
+    """The extension that says what is inside a file: lower case, without .gz."""
+    return Path(str(path).lower().removesuffix(".gz")).suffix
+
+
+@contextlib.contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    """Turn everything that a missing, foreign or damaged table can raise into a `UserError` that names the file."""
+    import pandas as pd
+    import pyarrow as pa
+
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file.")
+    if suffix(path) not in {*SEPARATORS, *PARQUET}:
+        known = "expected .tsv, .csv (or these with .gz) or .parquet"
+        raise UserError(f"{path}: the extension '{suffix(path)}' is not that of a table; {known}.")
+    try:
+        yield
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read as a table ({str(error).strip()}).") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: damaged or truncated ({error}).") from error
+
+
+def read_frame(path: str | Path, text: tuple[str, ...] = ()) -> Any:
+    """Read a table with a header as a pandas DataFrame.
+
+    text: columns whose values are taken as they stand (a gene may be called "NA" or "1").
+    """
+    import pandas as pd
+
+    with _readable(path):
+        if suffix(path) in PARQUET:
+            return pd.read_parquet(path)
+        return pd.read_csv(path, sep=SEPARATORS[suffix(path)], converters=dict.fromkeys(text, str), low_memory=False)
+
+
+def need_columns(path: str | Path, table: Any, columns: dict[str, str]) -> None:
+    """Check that the columns (key of the settings -> column) are there; names all that are missing."""
+    missing = {key: column for key, column in columns.items() if column not in table.columns}
+    known = list(map(str, table.columns))
+    if missing:
+        raise UserError(*(f"{path}: " + unknown(f"{key}: column", column, known) for key, column in missing.items()))
+
+
+def read_pairs(path: str | Path, first: str, second: str) -> list[tuple[str, str]]:
+    """Read two columns of names: those called `first` and `second` where the table has them, else its first two.
+
+    A header is not required; rows with a gap are left out.
+    """
+    import pandas as pd
+
+    with _readable(path):
+        if suffix(path) in PARQUET:
+            table = pd.read_parquet(path).fillna("").astype(str)
+            table = pd.DataFrame([list(table.columns), *table.to_numpy().tolist()])
+        else:
+            table = pd.read_csv(path, sep=SEPARATORS[suffix(path)], header=None, dtype=str, keep_default_na=False)
+    if table.shape[1] < 2:
+        raise UserError(f"{path}: {table.shape[1]} column, two are expected: {first}, {second} (.tsv or .csv).")
+    heads = [str(value).strip().lower() for value in table.iloc[0]]
+    chosen = [0, 1]
+    if {first, second} <= set(heads):
+        chosen, table = [heads.index(first), heads.index(second)], table.iloc[1:]
+    left, right = (table[column].str.strip() for column in chosen)
+    return [(a, b) for a, b in zip(left, right, strict=True) if a and b]
