@@ -45,19 +45,13 @@ def main() -> None:
 
 def model_settings(values: dict[str, Any]) -> Any:
     """Validate the settings of the mode that they name; all problems at once."""
-    from pydantic import ValidationError
-
-    from sclamp.config.messages import problems_of
     from sclamp.config.registry import MODES, settings_class
+    from sclamp.data.settings import parsed
 
     mode = values.get("mode")
     if mode not in MODES:
-        raise UserError("mode: is missing from --settings." if mode is None else unknown("mode", str(mode), MODES))
-    known = settings_class(mode)
-    try:
-        return known.model_validate(values)
-    except ValidationError as error:
-        raise UserError(*problems_of(error, known, prefix="--settings")) from error
+        raise UserError("--settings.mode: is missing." if mode is None else unknown("mode", str(mode), MODES))
+    return parsed(settings_class(mode), values)
 
 
 def named_paths(texts: list[str]) -> dict[str, Path]:

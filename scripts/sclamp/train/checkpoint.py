@@ -7,11 +7,9 @@ standard deviation of the genes' log-normalised expression, provenance (JSON). E
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import torch
 from pydantic import ValidationError
@@ -56,15 +54,29 @@ def packed(value: Tensor) -> Tensor:
     return value.detach().to("cpu").clone(memory_format=torch.contiguous_format)
 
 
+class Unreadable(Exception):
+    """A file that torch cannot load; says why in one line."""
+
+
+def load_plain(path: str | Path) -> Any:
+    """Load a file of tensors, containers, strings and numbers onto the CPU; no code in it is run."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file can fail in any way
+        lines = str(error).splitlines()
+        raise Unreadable(lines[0] if lines else type(error).__name__) from error
+
+
 def read_content(path: str | Path) -> dict[str, Any]:
     """Read and check a model.pt without building the model."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, BadZipFile, pickle.UnpicklingError) as error:
-        what = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read as a model; truncated, or another kind of file ({what}).") from error
+        content = load_plain(path)
+    except Unreadable as error:
+        raise UserError(f"{path}: cannot be read as a model; truncated, or another kind of file ({error}).") from error
     if not isinstance(content, dict) or "format" not in content:
         raise UserError(f"{path}: not a model.pt of train_model.py (there is no 'format' in it).")
     if content["format"] != FORMAT:

@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
-
-import torch
+from typing import IO, TYPE_CHECKING
 
 from sclamp.core.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SLOTS = "SCLAMP_JOBS_PER_GPU"
@@ -120,6 +121,8 @@ def _locked(path: Path) -> IO[str] | None:
 
 def torch_device(wanted: str, lease: Lease) -> torch.device:
     """The device behind a lease, after a check that this torch can use it."""
+    import torch
+
     if lease.gpu is None:
         return torch.device("cpu")
     if torch.cuda.is_available():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import pickle
 import signal
 import sys
 import time
@@ -16,11 +15,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 
 from sclamp.core.files import written_aside
+from sclamp.train.checkpoint import Unreadable, load_plain
 
 SECONDS_BETWEEN_EPOCH_SAVES = 30.0
 SECONDS_BETWEEN_STEP_SAVES = 600.0
@@ -45,10 +44,10 @@ class Resume:
         if not self.path.is_file():
             return None
         try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            content = load_plain(self.path)
             before, state = content["identity"], content["state"]
-        except (RuntimeError, OSError, EOFError, BadZipFile, KeyError, TypeError, pickle.UnpicklingError) as error:
-            _say(f"{self.path} cannot be read ({str(error).splitlines()[0]}); training starts anew")
+        except (Unreadable, KeyError, TypeError) as error:
+            _say(f"{self.path} cannot be read ({error}); training starts anew")
             return None
         changed = [name for name in {**before, **self._identity} if before.get(name) != self._identity.get(name)]
         if changed:
