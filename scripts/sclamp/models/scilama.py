@@ -1,4 +1,4 @@
-"""sciLaMA: a VAE of cells and a VAE of genes whose decoders' product is the expression (Chen et al., ICML 2025).
+"""sciLaMA: a VAE of cells and a VAE of genes whose decoders' product is the expression (Hu et al., ICML 2025).
 
 A cell's latent decodes to factors (cells, h), a gene's latent to loadings (genes, h); expression is factors x loadings
 plus an offset per gene. `beta_vae` has free loadings and no gene side; the joint modes read loadings off gene priors.
@@ -84,6 +84,12 @@ class _SciLaMA(GradientModel):
     def wants(self) -> frozenset[Want]:
         """See `Model`."""
         return frozenset({self.settings.input})
+
+    def gene_axes(self) -> dict[str, int]:
+        """See `Model`."""
+        axes = {"cells.encoder.hidden.0.0.weight": 1, "cells.bias": 0, "cells.effects": 1, "loadings": 0, "residual": 0}
+        own = self.state_dict()
+        return {name: axis for name, axis in axes.items() if name in own}
 
     def embed_cells(self, batch: Batch) -> Tensor:
         """Posterior mean, (cells, latent)."""
