@@ -35,11 +35,15 @@ def _ids(check: str, ids: pd.Index, where: str) -> list[Finding]:
 
 
 def _genes(source: Source, dataset: Dataset) -> list[Finding]:
-    try:
-        ids = gene_ids(source, dataset.gene_ids)
-        gene_symbols(source, dataset.gene_symbols, ids)
-    except UserError as error:
-        return [Finding("genes", "error", problem) for problem in error.problems]
+    index, problems = source.var.index.to_numpy(dtype=object), list[str]()
+    for read in (lambda: gene_ids(source, dataset.gene_ids), lambda: gene_symbols(source, dataset.gene_symbols, index)):
+        try:
+            read()
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        return [Finding("genes", "error", problem) for problem in problems]
+    ids = gene_ids(source, dataset.gene_ids)
     where = f"gene_ids: var {'index' if dataset.gene_ids is None else repr(dataset.gene_ids)} of {source.name}"
     if pd.isna(ids).any():
         return [Finding("genes", "error", f"{where}: {int(pd.isna(ids).sum())} genes have no id.")]

@@ -18,7 +18,7 @@ class CountVerdict:
     """What is wrong with the values of a matrix; collected block by block.
 
     n_values: stored values seen. n_negative, n_fractional, n_not_finite, n_too_large: offenders among them.
-    kind: what the matrix looks like instead ("" for counts).
+    kind: what the matrix looks like instead ("" for counts). first: cell, gene and value of the first offender.
     """
 
     n_values: int = 0
@@ -28,32 +28,47 @@ class CountVerdict:
     n_too_large: int = 0
     largest: float = 0.0
     kind: str = ""
+    first: tuple[int, int, float] | None = None
+    n_cells: int = 0
     _tried: int = field(default=0, repr=False)
 
     def add(self, block: sparse.csr_matrix) -> None:
-        """Look at the values of more cells."""
-        values = block.data
+        """Look at the values of more cells; blocks come in the order of the cells."""
+        values, before = block.data, self._offenders
         self.n_values += len(values)
         finite = np.isfinite(values)
         self.n_not_finite += len(values) - int(finite.sum())
         if not finite.all():
             values = values[finite]
-        if not len(values):
-            return
-        self.largest = max(self.largest, float(values.max()))
-        self.n_negative += int((values < 0).sum())
-        self.n_too_large += int((values > LARGEST).sum())
-        if values.dtype.kind == "f":
-            fractional = int((values != np.rint(values)).sum())
+        if len(values):
+            self.largest = max(self.largest, float(values.max()))
+            self.n_negative += int((values < 0).sum())
+            self.n_too_large += int((values > LARGEST).sum())
+            fractional = int((values != np.rint(values)).sum()) if values.dtype.kind == "f" else 0
             self.n_fractional += fractional
-            if fractional and self._tried < _CELLS_TRIED:
-                self.kind = _looks_like(block, self.n_negative > 0) or self.kind
+            if fractional > len(values) / 2 and self._tried < _CELLS_TRIED:
+                self.kind = _looks_like(block) or self.kind
                 self._tried += block.shape[0]
+        if self.first is None and self._offenders > before:
+            self.first = self._find_first(block)
+        self.n_cells += block.shape[0]
+
+    def _find_first(self, block: sparse.csr_matrix) -> tuple[int, int, float]:
+        values = block.data.astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            wrong = ~np.isfinite(values) | (values < 0) | (values > LARGEST) | (values != np.rint(values))
+        place = int(np.argmax(wrong))
+        row = int(np.searchsorted(block.indptr, place, side="right")) - 1
+        return self.n_cells + row, int(block.indices[place]), float(values[place])
+
+    @property
+    def _offenders(self) -> int:
+        return self.n_negative + self.n_fractional + self.n_not_finite + self.n_too_large
 
     @property
     def are_counts(self) -> bool:
         """True when every value is a whole number that is not negative and exact in float32."""
-        return not (self.n_negative or self.n_fractional or self.n_not_finite or self.n_too_large)
+        return not self._offenders
 
     def problem(self, place: str) -> str:
         """Say what is wrong; place: how the configuration names the matrix. Empty for counts."""
@@ -67,15 +82,21 @@ class CountVerdict:
         }
         parts = [f"{n} {what}" for what, n in offenders.items() if n]
         looks = f"; it looks {self.kind}" if self.kind else ""
-        return f"counts: {place} does not hold counts: of {self.n_values} stored values {', '.join(parts)}{looks}."
+        first = ""
+        if self.first is not None:
+            first = (
+                f" (the first is {self.first[2]:g} in cell number {self.first[0] + 1}, gene number {self.first[1] + 1})"
+            )
+        found = f"of {self.n_values} stored values {', '.join(parts)}{first}"
+        return f"counts: {place} does not hold counts: {found}{looks}."
 
 
-def _looks_like(block: sparse.csr_matrix, negative: bool) -> str:
+def _looks_like(block: sparse.csr_matrix) -> str:
     """Guess how counts were transformed: undo it, and see whether each cell becomes multiples of one number."""
-    if negative:
+    if (block.data < 0).mean() > 0.1:
         return "scaled (z-scored), as negative values show"
     cells = [block.data[a:b] for a, b in zip(block.indptr[:_CELLS_TRIED], block.indptr[1:], strict=False) if b - a >= 5]
-    cells = [cell.astype(np.float64) for cell in cells if np.isfinite(cell).all()]
+    cells = [cell.astype(np.float64) for cell in cells if np.isfinite(cell).all() and cell.min() > 0]
     if not cells:
         return ""
     bases = {

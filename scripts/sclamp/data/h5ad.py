@@ -143,17 +143,17 @@ class CountMap:
         data, indices = np.asarray(self.data[first:last]), self.indices[first:last].astype(np.int32)
         return sparse.csr_matrix((data, indices, pointers), shape=(stop - start, self.n_genes))
 
-    def blocks(self, max_nonzeros: int = BLOCK_NONZEROS) -> Iterator[tuple[slice, sparse.csr_matrix]]:
-        """All cells in order, in blocks of at most about `max_nonzeros` counts: (rows, CSR matrix)."""
-        for cells in row_blocks(self.indptr, max_nonzeros):
+    def blocks(self) -> Iterator[tuple[slice, sparse.csr_matrix]]:
+        """All cells in order, in blocks of at most `BLOCK_NONZEROS` counts: (rows, CSR matrix)."""
+        for cells in row_blocks(self.indptr):
             yield cells, self.rows(cells)
 
 
-def row_blocks(indptr: np.ndarray, max_nonzeros: int = BLOCK_NONZEROS) -> Iterator[slice]:
-    """Cut rows into slices of at most `max_nonzeros` stored values (a longer row stands alone)."""
+def row_blocks(indptr: np.ndarray) -> Iterator[slice]:
+    """Cut rows into slices of at most `BLOCK_NONZEROS` stored values (a longer row stands alone)."""
     start, n_rows = 0, len(indptr) - 1
     while start < n_rows:
-        stop = int(np.searchsorted(indptr, indptr[start] + max_nonzeros, side="right")) - 1
+        stop = int(np.searchsorted(indptr, int(indptr[start]) + BLOCK_NONZEROS, side="right")) - 1
         stop = min(max(stop, start + 1), n_rows)
         yield slice(start, stop)
         start = stop

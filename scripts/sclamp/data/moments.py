@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sclamp.core.progress import progress
 from sclamp.data.h5ad import CountMap
+from sclamp.data.passes import by_cells
 
 Transform = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """(stored counts as float64, their cells, their genes) -> values; a count of zero must stay zero."""
@@ -72,7 +72,7 @@ class Peaks:
 
 def one_pass(counts: CountMap, accumulators: Sequence[Sums | Peaks], what: str) -> None:
     """Stream all counts once through several accumulators; what: shown with the progress."""
-    for rows, block in progress(counts.blocks(), 1 + len(counts.data) // 4_000_000, what, "blocks"):
+    for rows, block in by_cells(counts.blocks(), counts.n_cells, what):
         cells = np.repeat(np.arange(rows.start, rows.stop), np.diff(block.indptr))
         values, genes = block.data.astype(np.float64), block.indices
         for accumulator in accumulators:

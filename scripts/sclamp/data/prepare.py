@@ -11,12 +11,12 @@ import pandas as pd
 
 from sclamp.config.datasets import Dataset
 from sclamp.core.errors import UserError
-from sclamp.core.progress import progress
 from sclamp.data import covariates
 from sclamp.data.annotation import annotation_findings
 from sclamp.data.findings import stop_at_errors
 from sclamp.data.genes import gene_ids, gene_symbols, mitochondrial
 from sclamp.data.h5ad import counts_writer
+from sclamp.data.passes import by_cells
 from sclamp.data.quality import Survey, survey
 from sclamp.data.sources import Source
 from sclamp.data.splits import TRAIN, split_cells, strings
@@ -58,7 +58,7 @@ def prepare_cells(source: Source, dataset: Dataset, output: str | Path, provenan
     print(_summary(seen, obs), file=sys.stderr)
     with counts_writer(output, obs, var, seen.nonzeros, np.float32, np.int32, obsm, uns) as writer:
         row = 0
-        for block in progress(source.blocks(), len(seen.keep_cells), f"writing {output}", "blocks"):
+        for block in by_cells(source.blocks(), len(seen.keep_cells), f"writing {output}"):
             cells = seen.keep_cells[row : row + block.shape[0]]
             row += block.shape[0]
             part = block if cells.all() else block[cells]

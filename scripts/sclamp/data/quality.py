@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sclamp.config.datasets import QualityControl
-from sclamp.core.progress import progress
 from sclamp.data.counts import CountVerdict
+from sclamp.data.passes import by_cells
 from sclamp.data.sources import Source
 
 
@@ -47,7 +47,7 @@ def survey(source: Source, mitochondrial: np.ndarray, quality: QualityControl) -
     cells_seen, totals = np.zeros(n_genes, dtype=np.int64), np.zeros(n_genes)
     keep = np.zeros(n_cells, dtype=bool)
     verdict, dropped, row = CountVerdict(), dict[str, int](), 0
-    for block in progress(source.blocks(), n_cells, f"reading {source.name}", "blocks"):
+    for block in by_cells(source.blocks(), n_cells, f"reading {source.name}"):
         verdict.add(block)
         cells = slice(row, row + block.shape[0])
         row = cells.stop

@@ -13,11 +13,11 @@ import pandas as pd
 from sclamp.config.gene_selections import GeneSelection
 from sclamp.core.errors import UserError
 from sclamp.core.files import write_table
-from sclamp.core.progress import progress
 from sclamp.data import hvg
 from sclamp.data.gene_lists import listed_genes
 from sclamp.data.h5ad import Cells, CountMap, counts_writer, read_obsm
 from sclamp.data.moments import Peaks, Sums, lognorm, one_pass
+from sclamp.data.passes import by_cells
 from sclamp.data.prepare import FEWEST_GENES
 from sclamp.data.splits import TRAIN
 
@@ -172,7 +172,7 @@ def write_selection(
         read_obsm(counts.path),
         uns,
     ) as writer:
-        for _, block in progress(counts.blocks(), 1 + len(counts.data) // 4_000_000, f"packing {packed}", "blocks"):
+        for _, block in by_cells(counts.blocks(), counts.n_cells, f"packing {packed}"):
             moved = places[block.indices]
             kept = moved >= 0
             pointers = np.concatenate([[0], np.cumsum(kept)])[block.indptr]

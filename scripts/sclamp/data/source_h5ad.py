@@ -11,7 +11,8 @@ import numpy as np
 from scipy import sparse
 
 from sclamp.core.errors import UserError, nearest
-from sclamp.data.h5ad import BLOCK_NONZEROS, opened, read_frame, read_obsm, row_blocks
+from sclamp.data import h5ad
+from sclamp.data.h5ad import opened, read_frame, read_obsm, row_blocks
 from sclamp.data.sources import Source, canonical
 from sclamp.data.transpose import CellsOnDisk, Triples
 
@@ -85,7 +86,7 @@ def _csr_blocks(group: h5py.Group, n_genes: int) -> Iterator[sparse.csr_matrix]:
 def _dense_blocks(dataset: h5py.Dataset) -> Iterator[sparse.csr_matrix]:
     n_cells, n_genes = dataset.shape
     chunk = dataset.chunks[0] if dataset.chunks else 1
-    step = max(1, BLOCK_NONZEROS // max(n_genes, 1))
+    step = max(1, h5ad.BLOCK_NONZEROS // max(n_genes, 1))
     step = max(chunk, step - step % chunk)  # whole chunks: none is decompressed twice
     for start in range(0, n_cells, step):
         yield sparse.csr_matrix(dataset[start : start + step])

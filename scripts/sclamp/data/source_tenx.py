@@ -84,7 +84,7 @@ class TenxFolder(Source):
         names = {"matrix": ("matrix.mtx",), "barcodes": ("barcodes.tsv",), "features": ("features.tsv", "genes.tsv")}
         found = {part: _existing(path, options) for part, options in names.items()}
         if missing := [" or ".join(names[part]) for part, file in found.items() if file is None]:
-            raise UserError(*(f"{path}: {name} (or {name}.gz) is missing in this 10x MTX folder." for name in missing))
+            raise UserError(*(f"{path}: {name} (or gzipped) is missing; a 10x MTX folder has it." for name in missing))
         self._files = [file for file in found.values() if file is not None]
         self._matrix = self._files[0]
         self.obs = _frame(_table(self._files[1])[0].to_numpy())

@@ -39,6 +39,8 @@ _LONG = {TRAIN: "training", VAL: "validation"}
 def _hint(settings: Split) -> str:
     if settings.column is not None:
         return f" (split.column is '{settings.column}', split.train '{settings.train}', split.val '{settings.val}')"
+    if settings.strategy == "hold_out":
+        return f" (split.hold_out is {', '.join(settings.hold_out) or 'drawn'}, split.val_share {settings.val_share:g})"
     return f" (split.val_share {settings.val_share:g}, split.test_share {settings.test_share:g})"
 
 
