@@ -1,0 +1,40 @@
+"""From a function to a row of the score table: a value, or the reason why there is none."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import traceback
+from collections.abc import Callable
+
+from sclamp.types import Score
+
+
+class NotApplicable(Exception):
+    """The data have no such score; the message says why, in words for the score table."""
+
+
+class Unscorable(Exception):
+    """The embedding cannot be scored; the message says what is wrong with it."""
+
+
+def measure(metric: str, implementation: str, compute: Callable[[], float]) -> Score:
+    """Call `compute` and make a score of what happens: no failure of one metric reaches the others.
+
+    A `NotApplicable` gives status "not_applicable"; any other error, or a value that is not finite, "failed". Errors
+    that are not foreseen are shown with their traceback on stderr.
+    """
+    start = time.perf_counter()
+    try:
+        value, status, reason = float(compute()), "ok", ""
+        if not math.isfinite(value):
+            value, status, reason = math.nan, "failed", f"the value is {value}"
+    except NotApplicable as finding:
+        value, status, reason = math.nan, "not_applicable", str(finding)
+    except Unscorable as error:
+        value, status, reason = math.nan, "failed", str(error)
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        value, status, reason = math.nan, "failed", f"{type(error).__name__}: {error}"
+    return Score(metric, implementation, value, status, reason, time.perf_counter() - start)  # type: ignore[arg-type]

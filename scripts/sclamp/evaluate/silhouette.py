@@ -1,0 +1,103 @@
+"""Silhouettes of labels and batches, and BRAS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sclamp.evaluate.measure import NotApplicable, Unscorable
+
+BLOCK = 1024
+Widths = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def group_distance_sums(points: np.ndarray, groups: np.ndarray, n_groups: int) -> np.ndarray:
+    """Sum of each cell's euclidean distances to the cells of each group: (n, n_groups) float64.
+
+    One pass over the upper triangle of the distance matrix, in blocks of rows: memory grows with n, time with n^2.
+    """
+    points = points - points.mean(axis=0)
+    norms = np.einsum("ij,ij->i", points, points)
+    member = np.zeros((len(points), n_groups))
+    member[np.arange(len(points)), groups] = 1
+    sums = np.zeros((len(points), n_groups))
+    for start in range(0, len(points), BLOCK):
+        stop = min(start + BLOCK, len(points))
+        squared = points[start:stop] @ points[start:].T
+        squared *= -2
+        squared += norms[start:stop, None]
+        squared += norms[start:]
+        np.maximum(squared, 0, out=squared)
+        width = stop - start
+        squared[np.arange(width), np.arange(width)] = 0
+        distances = np.sqrt(squared, out=squared)
+        sums[start:stop] += distances @ member[start:]
+        sums[stop:] += distances[:, width:].T @ member[start:stop]
+    return sums
+
+
+def silhouette_widths(points: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Silhouette of each cell (Rousseeuw 1987), (n,) in [-1, 1]; 0 for a cell that is alone in its group.
+
+    (b - a) / max(a, b) with a the mean distance to the own group's other cells, b that to the nearest other group.
+    groups (n,): codes 0..g-1, each present.
+    """
+    sizes = np.bincount(groups)
+    sums = group_distance_sums(points, groups, len(sizes))
+    cells = np.arange(len(points))
+    within = sums[cells, groups] / np.maximum(sizes[groups] - 1, 1)
+    between = sums / sizes
+    between[cells, groups] = np.inf
+    return _widths(within, between.min(axis=1), alone=sizes[groups] == 1)
+
+
+def _widths(within: np.ndarray, between: np.ndarray, alone: np.ndarray) -> np.ndarray:
+    largest = np.maximum(within, between)
+    largest[largest == 0] = 1  # identical cells: the difference is 0 as well
+    return np.where(alone, 0.0, (between - within) / largest)
+
+
+def silhouette_batch(points: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> float:
+    """Mean over labels of the mean of 1 - |silhouette of the batches within the label| (scIB's batch ASW)."""
+    return _mean_over_labels(points, labels, batches, silhouette_widths)
+
+
+def bras(points: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> float:
+    """Batch-removal-adapted silhouette (Rautenstrauch & Ohler 2025).
+
+    As `silhouette_batch`, with the cosine distance and, instead of the nearest other batch, the mean distance to all
+    cells of other batches.
+    """
+    lengths = np.linalg.norm(points, axis=1)
+    if (lengths == 0).any():
+        raise Unscorable(f"{(lengths == 0).sum()} of {len(points)} cells are the zero vector, which has no direction")
+    return _mean_over_labels(points / lengths[:, None], labels, batches, _cosine_widths)
+
+
+def _cosine_widths(directions: np.ndarray, batches: np.ndarray) -> np.ndarray:
+    """Silhouettes with cosine distances to all cells of other batches; directions (n, d) of length 1.
+
+    The sum of 1 - x.y over the cells y of a batch is its size minus x times the sum of y: no pair is looked at.
+    """
+    sizes = np.bincount(batches)
+    totals = np.zeros((len(sizes), directions.shape[1]))
+    np.add.at(totals, batches, directions)
+    sums = sizes - directions @ totals.T
+    own = sums[np.arange(len(directions)), batches]
+    n_own = sizes[batches]
+    within = np.maximum(own, 0) / np.maximum(n_own - 1, 1)
+    between = np.maximum(sums.sum(axis=1) - own, 0) / (len(directions) - n_own)
+    return _widths(within, between, alone=n_own == 1)
+
+
+def _mean_over_labels(points: np.ndarray, labels: np.ndarray, batches: np.ndarray, widths: Widths) -> float:
+    means = []
+    for label in np.unique(labels):
+        of_label = labels == label
+        found, codes = np.unique(batches[of_label], return_inverse=True)
+        if 1 < len(found) < len(codes):
+            means.append(np.mean(1 - np.abs(widths(points[of_label], codes))))
+    if not means:
+        raise NotApplicable("no label has cells of two batches, with two cells of one")
+    return float(np.mean(means))

@@ -1,0 +1,49 @@
+"""Score an embedding: biology kept, batches mixed, what linear probes read from it.
+
+All cells are scored, and apart from them those that the model did not train on (split val and test), among themselves.
+"""
+
+from __future__ import annotations
+
+from sclamp.core import cli
+
+
+def main() -> None:
+    """Parse, read, score, write."""
+    arguments = cli.parser(__doc__)
+    arguments.add_argument("--cells", required=True, help="an .h5ad with the cells' batch, label and split")
+    arguments.add_argument("--embedding", required=True, help="cell_embedding.parquet of the run")
+    arguments.add_argument("--neighbors", required=True, help="neighbors.parquet of the run")
+    arguments.add_argument("--reference", help="cell_embedding.parquet of a PCA, for the PCR comparison")
+    arguments.add_argument("--dataset", required=True, help="name for the score table")
+    arguments.add_argument("--model", required=True, help="name for the score table")
+    arguments.add_argument("--seed", type=int, required=True, help="seed of the run, for the score table")
+    arguments.add_argument("--output", required=True, help="scores/integration.parquet")
+    cli.add_settings(arguments, "section `evaluate` of the configuration")
+    given = arguments.parse_args()
+
+    from sclamp.core.provenance import provenance
+    from sclamp.evaluate.integration import score_embedding
+    from sclamp.evaluate.read import check_same_cells, read_annotation, read_cell_vectors, read_neighbors
+    from sclamp.evaluate.rows import write_scores
+    from sclamp.evaluate.settings import evaluate_settings
+
+    settings = evaluate_settings(given.settings)
+    ids, annotation = read_annotation(given.cells)
+    embedded, embedding = read_cell_vectors(given.embedding)
+    check_same_cells(embedded, given.embedding, ids, given.cells)
+    searched, neighbors = read_neighbors(given.neighbors)
+    check_same_cells(searched, given.neighbors, ids, given.cells)
+    reference = None
+    if given.reference:
+        referred, reference = read_cell_vectors(given.reference)
+        check_same_cells(referred, given.reference, ids, given.cells)
+    rows = score_embedding(embedding, annotation, neighbors, reference, settings)
+    inputs = [given.cells, given.embedding, given.neighbors, *([given.reference] if given.reference else [])]
+    packages = ["numpy", "scipy", "faiss-cpu", "igraph"]
+    origin = provenance("score_integration.py", settings.model_dump(mode="json"), inputs, given.code, packages)
+    write_scores(given.output, given.dataset, given.model, given.seed, rows, origin)
+
+
+if __name__ == "__main__":
+    cli.run(main)
