@@ -285,7 +285,8 @@ def _standardised(prior: Tensor) -> Tensor:
 
 def _require(module: nn.Module, prefix: str, taken: list[str]) -> None:
     """ValueError unless every parameter of `module` is among the names taken over from another model."""
-    names = {f"{prefix}.{name}" if prefix else name for name in module.state_dict()}
+    own = [name for name in module.state_dict() if not name.startswith("gene_prior_")]  # read anew by each run
+    names = {f"{prefix}.{name}" if prefix else name for name in own}
     missing = sorted(names - set(taken))
     if missing:
         raise ValueError(

@@ -1,0 +1,273 @@
+"""What every registered mode must do. A new mode is tested by being registered; nothing here names one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sclamp.config.registry import MODES, model_class, settings_class
+from sclamp.core.errors import UserError
+from sclamp.data.batches import Batches
+from sclamp.data.inputs import describe, read_gene_priors, read_inputs
+from sclamp.models.base import ClosedFormModel, GradientModel, Model
+from sclamp.models.noise import Noise, seed_default_generator
+from sclamp.train.checkpoint import load_model, save_model, start_from
+from sclamp.types import Batch, DataSpec, Progress
+
+CPU = torch.device("cpu")
+MODES_TO_TEST = tuple(MODES)
+GRADIENT = tuple(name for name, mode in MODES.items() if mode.gradient)
+CLOSED_FORM = tuple(name for name, mode in MODES.items() if not mode.gradient)
+SMALL = {"latent_dim": 4, "hidden_dims": (16,), "max_epochs": 3, "batch_size": 16, "device": "cpu"}
+EPOCHS = 1000
+"""Long enough that every schedule has ended by the last epoch."""
+
+
+@dataclass
+class Case:
+    """A model with its data."""
+
+    model: Model
+    batches: Batches
+    data: DataSpec
+
+    def batch(self, rows: Any = None, seed: int | None = None) -> Batch:
+        rows = self.batches.inputs.rows("train")[:24] if rows is None else np.asarray(rows)
+        batch = next(iter(self.batches.of([rows])))
+        if seed is not None:
+            batch.noise = Noise(seed, 0, 0, len(batch), CPU)
+        return batch
+
+    def cells(self) -> torch.Tensor:
+        with torch.no_grad():
+            return torch.cat([self.model.embed_cells(batch) for batch in self.batches.batches(None)])
+
+
+def small_settings(mode: str, prior_names: tuple[str, ...] = ("text", "protein")) -> Any:
+    known = settings_class(mode)
+    values: dict[str, Any] = {name: value for name, value in SMALL.items() if name in known.model_fields}
+    if "gene_priors" in known.model_fields and MODES[mode].own_prior is None:
+        values["gene_priors"] = prior_names
+    return known(mode=mode, **values)
+
+
+@pytest.fixture
+def build(tiny_counts: Callable[..., Path], tiny_prior: Callable[..., Path]) -> Callable[..., Case]:
+    """Factory of a mode's case. order: permutation of the file's genes. seed: of the initialisation."""
+
+    def make(mode: str, order: Any = None, seed: int = 0, fit: bool = True) -> Case:
+        path = tiny_counts(order=order, name="counts.h5ad")
+        settings = small_settings(mode)
+        own = MODES[mode].own_prior
+        names = (own,) if own else getattr(settings, "gene_priors", ())
+        genes = [f"G{i:04d}" for i in range(60)]
+        priors = read_gene_priors({name: tiny_prior(genes, width=5 + i, name=name) for i, name in enumerate(names)})
+        data = describe(path, priors)
+        seed_default_generator("cpu", "initialise", seed)
+        model: Model = model_class(mode)(settings, data)
+        where = {gene: i for i, gene in enumerate(genes)}
+        aligned = [where[gene] for gene in data.gene_ids]
+        model.load_gene_priors({name: torch.from_numpy(matrix[aligned]) for name, (_, matrix) in priors.items()})
+        batches = Batches(read_inputs(path, data), model.wants(), CPU)
+        if isinstance(model, ClosedFormModel) and fit:
+            model.fit(batches)
+        return Case(model.eval(), batches, data)
+
+    return make
+
+
+@pytest.fixture(params=MODES_TO_TEST)
+def case(request: pytest.FixtureRequest, build: Callable[..., Case]) -> Iterator[Case]:
+    yield build(request.param)
+
+
+LAST = Progress(EPOCHS - 1, EPOCHS)
+VALIDATION = Progress(0, EPOCHS, validation=True)
+
+
+# --- models trained by gradients --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", GRADIENT)
+def test_loss_is_finite_and_every_parameter_gets_a_gradient(build: Callable[..., Case], mode: str):
+    case = build(mode)
+    model = case.model.train()
+    parts = model.loss(case.batch(seed=1), LAST)
+    assert all(value.ndim == 0 and torch.isfinite(value) for value in parts.values())
+    parts["loss"].backward()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert trained
+    without = [name for name, p in trained.items() if p.grad is None or not p.grad.any() or not p.grad.isfinite().all()]
+    assert without == []
+
+
+@pytest.mark.parametrize("mode", GRADIENT)
+def test_validation_loss_is_deterministic_and_training_loss_follows_its_noise(build: Callable[..., Case], mode: str):
+    case = build(mode)
+    model = case.model
+    with torch.no_grad():
+        once, again = ({n: float(v) for n, v in model.loss(case.batch(), VALIDATION).items()} for _ in range(2))
+        plain = float(model.loss(case.batch(), LAST)["loss"])
+        drawn = [float(model.loss(case.batch(seed=seed), LAST)["loss"]) for seed in (1, 1, 2)]
+    assert once == again
+    assert drawn[0] == drawn[1]
+    if drawn[0] != plain:  # the model draws noise
+        assert drawn[0] != drawn[2]
+
+
+@pytest.mark.parametrize("mode", GRADIENT)
+def test_loss_is_a_mean_over_cells(build: Callable[..., Case], mode: str):
+    case = build(mode)
+    rows = case.batches.inputs.rows("train")[:24]
+    with torch.no_grad():
+        whole = case.model.loss(case.batch(rows), VALIDATION)["loss"]
+        first, second = (case.model.loss(case.batch(part), VALIDATION)["loss"] for part in (rows[:6], rows[6:]))
+    assert float(whole) == pytest.approx(float(first * 6 + second * 18) / 24, rel=1e-5)
+
+
+@pytest.mark.parametrize("mode", GRADIENT)
+def test_training_lowers_the_loss(build: Callable[..., Case], mode: str):
+    model = (case := build(mode)).model.train()
+    batch, losses = case.batch(), []
+    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3)
+    for _ in range(40):
+        optimiser.zero_grad()
+        loss = model.loss(batch, LAST)["loss"]
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert np.mean(losses[-5:]) < 0.98 * np.mean(losses[:5])
+
+
+@pytest.mark.parametrize("mode", GRADIENT)
+def test_checkpoints_are_allowed_from_some_epoch_on(build: Callable[..., Case], mode: str):
+    assert 0 <= build(mode).model.first_checkpoint_epoch() < EPOCHS
+
+
+@pytest.mark.parametrize("mode", [mode for mode in GRADIENT if MODES[mode].after])
+def test_chains_of_warm_starts(build: Callable[..., Case], tmp_path: Path, mode: str):
+    before = build(MODES[mode].after[-1], seed=1)
+    case = build(mode, seed=2)
+    path = tmp_path / "before.pt"
+    save_model(path, before.model, before.batches.statistics, {})
+    taken = start_from(case.model, path)
+    own, source = case.model.state_dict(), before.model.state_dict()
+    assert taken
+    assert all(torch.equal(own[name], source[name]) for name in taken)
+    assert torch.equal(case.cells(), before.cells())
+
+
+# --- all models -------------------------------------------------------------------------------------------------------
+
+
+def test_shapes_and_types(case: Case):
+    cells, genes = case.cells(), case.model.embed_genes()
+    latent = getattr(case.model.settings, "latent_dim", cells.shape[1])
+    assert cells.shape == (120, latent)
+    assert cells.dtype == torch.float32
+    assert torch.isfinite(cells).all()
+    assert genes is None or (genes.shape == (60, latent) and bool(torch.isfinite(genes).all()))
+    x = case.model.reconstruct(case.batch())
+    assert x is None or (x.shape == (24, 60) and bool(torch.isfinite(x).all()))
+    assert case.model.wants() <= {"counts", "lognorm", "scaled", "labels"}
+
+
+def test_embedding_depends_on_the_cell_alone(case: Case):
+    whole = case.cells()
+    assert torch.equal(whole, case.cells())
+    assert float(whole.std(0).min()) > 0
+    for rows in ([7], [3, 99, 7], np.arange(119, -1, -1)):
+        with torch.no_grad():
+            part = case.model.embed_cells(case.batch(rows))
+        assert part.numpy() == pytest.approx(whole[rows].numpy(), abs=1e-5)
+
+
+def test_save_and_load_give_the_same_embedding(case: Case, tmp_path: Path):
+    save_model(tmp_path / "model.pt", case.model, case.batches.statistics, {"seed": 1})
+    loaded, statistics, _ = load_model(tmp_path / "model.pt")
+    assert type(loaded) is type(case.model)
+    assert loaded.data == case.data
+    assert loaded.settings == case.model.settings
+    assert torch.equal(statistics.mean, case.batches.statistics.mean)
+    assert torch.equal(replace(case, model=loaded).cells(), case.cells())
+    before, after = case.model.embed_genes(), loaded.embed_genes()
+    assert (before is None) == (after is None)
+    assert before is None or torch.equal(before, after)
+
+
+def test_state_is_made_of_tensors_of_fixed_priors_and_of_what_is_learned(case: Case):
+    state, learned = set(case.model.state_dict()), set(case.model.learned_state())
+    assert state - learned == {f"gene_prior_{name}" for name in case.data.gene_priors}
+
+
+def test_gene_axes_name_what_follows_the_genes(build: Callable[..., Case], case: Case):
+    sizes = {name: tuple(value.shape) for name, value in case.model.state_dict().items()}
+    for name, axis in case.model.gene_axes().items():
+        assert sizes[name][axis] >= 60
+    if isinstance(case.model, GradientModel):
+        following = {name for name, shape in sizes.items() if any(size >= 60 for size in shape)}
+        assert following - {f"gene_prior_{name}" for name in case.data.gene_priors} == set(case.model.gene_axes())
+
+
+@pytest.mark.parametrize("mode", MODES_TO_TEST)
+def test_the_order_of_genes_changes_nothing(build: Callable[..., Case], tmp_path: Path, mode: str):
+    """Data and gene priors permuted alike, from the same checkpoint: the same loss and cells, genes permuted."""
+    order = np.random.default_rng(4).permutation(60)
+    plain, permuted = build(mode, seed=1), build(mode, order=order, seed=2)
+    assert permuted.data.gene_ids == tuple(plain.data.gene_ids[i] for i in order)
+    if isinstance(plain.model, GradientModel):
+        save_model(tmp_path / "model.pt", plain.model, plain.batches.statistics, {})
+        taken = start_from_same_mode(permuted.model, tmp_path / "model.pt")
+        assert set(taken) == set(plain.model.learned_state())
+        losses = [float(each.model.loss(each.batch(), VALIDATION)["loss"]) for each in (plain, permuted)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    a, b = plain.cells(), permuted.cells()
+    signs = torch.sign((a * b).sum(0)) if isinstance(plain.model, ClosedFormModel) else torch.ones(a.shape[1])
+    assert (b * signs).numpy() == pytest.approx(a.numpy(), abs=1e-3 * float(a.abs().max()))
+    genes = plain.model.embed_genes()
+    if genes is not None:
+        theirs = permuted.model.embed_genes() * signs
+        assert theirs.detach().numpy() == pytest.approx(genes[order].detach().numpy(), abs=1e-3)
+
+
+def start_from_same_mode(model: Model, path: Path) -> list[str]:
+    """Take over all parameters by gene id, also where the mode itself asks for another source."""
+    original = type(model).warm_start
+    try:
+        type(model).warm_start = GradientModel.warm_start
+        return start_from(model, path)
+    finally:
+        type(model).warm_start = original
+
+
+@pytest.mark.parametrize("mode", [m for m in GRADIENT if MODES[m].own_prior or "gene_priors" in settings_class(m).model_fields])
+def test_shuffled_priors_change_the_loss(build: Callable[..., Case], mode: str):
+    """The counterpart of the test above: it could not pass by ignoring the priors."""
+    case = build(mode)
+    before = float(case.model.loss(case.batch(), VALIDATION)["loss"])
+    for name in case.data.gene_priors:
+        case.model.gene_prior(name).copy_(case.model.gene_prior(name).roll(1, 0))
+    assert float(case.model.loss(case.batch(), VALIDATION)["loss"]) != pytest.approx(before, rel=1e-6)
+
+
+@pytest.mark.parametrize("mode", [m for m in GRADIENT if "gene_priors" in settings_class(m).model_fields])
+def test_a_joint_mode_without_gene_priors_says_so(tiny_counts: Callable[..., Path], mode: str):
+    with pytest.raises(ValueError, match="at least one gene prior"):
+        model_class(mode)(small_settings(mode, ()), describe(tiny_counts(), {}))
+
+
+def test_other_genes_are_refused(case: Case, tiny_counts: Callable[..., Path]):
+    fewer = tiny_counts(n_genes=55, name="fewer.h5ad")
+    with pytest.raises(UserError, match="5 of the model's 60 genes are missing, such as G0055"):
+        read_inputs(fewer, case.data)
+
+
+@pytest.mark.parametrize("mode", CLOSED_FORM)
+def test_a_second_fit_gives_the_same_bits(build: Callable[..., Case], mode: str):
+    one, two = build(mode), build(mode)
+    assert all(torch.equal(value, two.model.state_dict()[name]) for name, value in one.model.state_dict().items())
