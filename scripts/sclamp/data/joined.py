@@ -32,9 +32,7 @@ class Joined(Source):
         for source, ids in zip(sources, own, strict=True):
             if not ids.is_unique:
                 twice = ids[ids.duplicated()][0]
-                raise UserError(
-                    f"{source.name}: gene ids must be unique to join files; '{twice}' occurs more than once."
-                )
+                raise UserError(f"{source.name}: gene '{twice}' occurs more than once; files are joined on unique ids.")
         genes = own[0]
         for ids in own[1:]:
             genes = genes[genes.isin(ids)] if join == "inner" else genes.append(ids[~ids.isin(genes)])
