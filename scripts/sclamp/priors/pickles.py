@@ -29,7 +29,7 @@ def _empty_array(_type: Any, _shape: Any, _code: Any) -> np.ndarray:
 def _number_type(code: str, *_flags: Any) -> np.dtype:
     if not isinstance(code, str) or not re.fullmatch(r"[<>=|]?[fiub]\d{1,2}", code):
         raise pickle.UnpicklingError(f"numpy type {code!r} is not that of numbers")
-    return np.dtype(code)
+    return np.dtype(code, False, True)  # a copy: the pickle sets its byte order next
 
 
 def _number(kind: np.dtype, data: bytes) -> Any:

@@ -51,8 +51,9 @@ class ProteinModel:
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(model.folder, local_files_only=True)
             loaded = EsmModel.from_pretrained(model.folder, add_pooling_layer=False, dtype=dtype, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise UserError(f"model: '{model.folder}' cannot be loaded as an ESM checkpoint ({error}).") from error
+        except Exception as error:  # a damaged folder can raise anything, from TypeError to safetensors' own
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(f"model: '{model.folder}' cannot be loaded as an ESM checkpoint ({reason}).") from error
         self._model = loaded.eval().to(self._device)
 
     def lengths(self, texts: Sequence[str]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,13 @@ def _readable(path: str | Path) -> Iterator[None]:
         raise UserError(f"{path}: the extension '{suffix(path)}' is not that of a table; {known}.")
     try:
         yield
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, pa.ArrowException) as error:
+    except (
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        pd.errors.ParserWarning,
+        UnicodeDecodeError,
+        pa.ArrowException,
+    ) as error:
         raise UserError(f"{path}: cannot be read as a table ({str(error).strip()}).") from error
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: damaged or truncated ({error}).") from error
@@ -48,7 +55,10 @@ def read_frame(path: str | Path, text: tuple[str, ...] = ()) -> Any:
     with _readable(path):
         if suffix(path) in PARQUET:
             return pd.read_parquet(path)
-        return pd.read_csv(path, sep=SEPARATORS[suffix(path)], converters=dict.fromkeys(text, str), low_memory=False)
+        with warnings.catch_warnings():  # rows longer than the header are an error, not row names
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            separator, types = SEPARATORS[suffix(path)], dict.fromkeys(text, str)
+            return pd.read_csv(path, sep=separator, converters=types, index_col=False, low_memory=False)
 
 
 def need_columns(path: str | Path, table: Any, columns: dict[str, str]) -> None:

@@ -68,8 +68,9 @@ class SentenceModel:
         types = {"dtype": torch.bfloat16 if precision == "bf16" else torch.float32}
         try:
             self._model = SentenceTransformer(str(model.folder), model_kwargs=types, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise UserError(f"model: '{model.folder}' cannot be loaded by sentence-transformers ({error}).") from error
+        except Exception as error:  # a damaged folder can raise anything, from TypeError to safetensors' own
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(f"model: '{model.folder}' cannot be loaded by sentence-transformers ({reason}).") from error
         own = self._model.max_seq_length
         self.max_tokens = min(limit for limit in (own, max_tokens, 1_000_000) if limit)
         self._model.max_seq_length = self.max_tokens
