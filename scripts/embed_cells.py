@@ -46,8 +46,8 @@ def main() -> None:
     model = loaded.model
     if model.transductive:
         raise UserError(
-            f"{given.model}: mode '{model.settings.mode}' is transductive: it knows only the cells it was fitted to and "
-            "cannot embed others; use a model of another mode."
+            f"{given.model}: mode '{model.settings.mode}' is transductive: it knows only the cells it was fitted to "
+            "and cannot embed others; use a model of another mode."
         )
     dataset = parsed(Dataset, {**cli.read_settings(given.settings), "path": given.data})
     with open_source(dataset) as source:

@@ -61,7 +61,7 @@ def _simulated(
     counts = rng.poisson(scale * depth * programs[kind] * effects[batch]).astype(np.int64)
     counts[counts.sum(1) == 0, 0] = 1
     split = np.full(n_cells, "train", dtype=object)
-    first, second = (int(round(n_cells * s)) for s in (splits[0], splits[0] + splits[1]))
+    first, second = (round(n_cells * s) for s in (splits[0], splits[0] + splits[1]))
     shuffled = rng.permutation(n_cells)
     split[shuffled[first:second]], split[shuffled[second:]] = "val", "test"
     obs = pd.DataFrame(

@@ -138,7 +138,7 @@ def test_a_prior_of_other_genes_is_refused(tiny_counts: Callable[..., Path], tin
     with pytest.raises(UserError, match="gene prior 'a': 1 of its 2 genes, such as 'G9999', are not among the 60"):
         describe(path, foreign)
     apart = read_gene_priors({"a": tiny_prior(["G0001"], name="a"), "b": tiny_prior(["G0002"], name="b")})
-    with pytest.raises(UserError, match="gene priors a, b: no gene of .* has a vector in each"):
+    with pytest.raises(UserError, match=r"gene priors a, b: no gene of .* has a vector in each"):
         describe(path, apart)
 
 

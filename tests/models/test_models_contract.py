@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from sclamp.config.registry import MODES, model_class, settings_class
 from sclamp.core.errors import UserError
 from sclamp.data.batches import Batches
@@ -23,6 +24,7 @@ CPU = torch.device("cpu")
 MODES_TO_TEST = tuple(MODES)
 GRADIENT = tuple(name for name, mode in MODES.items() if mode.gradient)
 CLOSED_FORM = tuple(name for name, mode in MODES.items() if not mode.gradient)
+JOINT = tuple(name for name in GRADIENT if "gene_priors" in settings_class(name).model_fields)
 SMALL = {"latent_dim": 4, "hidden_dims": (16,), "max_epochs": 3, "batch_size": 16, "device": "cpu"}
 EPOCHS = 1000
 """Long enough that every schedule has ended by the last epoch."""
@@ -42,6 +44,10 @@ class Case:
         if seed is not None:
             batch.noise = Noise(seed, 0, 0, len(batch), CPU)
         return batch
+
+    def validation_loss(self) -> float:
+        with torch.no_grad():
+            return float(self.model.loss(self.batch(), VALIDATION)["loss"])
 
     def cells(self) -> torch.Tensor:
         with torch.no_grad():
@@ -224,7 +230,7 @@ def test_the_order_of_genes_changes_nothing(build: Callable[..., Case], tmp_path
         save_model(tmp_path / "model.pt", plain.model, plain.batches.statistics, {})
         taken = start_from_same_mode(permuted.model, tmp_path / "model.pt")
         assert set(taken) == set(plain.model.learned_state())
-        losses = [float(each.model.loss(each.batch(), VALIDATION)["loss"]) for each in (plain, permuted)]
+        losses = [each.validation_loss() for each in (plain, permuted)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     a, b = plain.cells(), permuted.cells()
     signs = torch.sign((a * b).sum(0)) if isinstance(plain.model, ClosedFormModel) else torch.ones(a.shape[1])
@@ -245,17 +251,17 @@ def start_from_same_mode(model: Model, path: Path) -> list[str]:
         type(model).warm_start = original
 
 
-@pytest.mark.parametrize("mode", [m for m in GRADIENT if MODES[m].own_prior or "gene_priors" in settings_class(m).model_fields])
+@pytest.mark.parametrize("mode", JOINT)
 def test_shuffled_priors_change_the_loss(build: Callable[..., Case], mode: str):
     """The counterpart of the test above: it could not pass by ignoring the priors."""
     case = build(mode)
-    before = float(case.model.loss(case.batch(), VALIDATION)["loss"])
+    before = case.validation_loss()
     for name in case.data.gene_priors:
         case.model.gene_prior(name).copy_(case.model.gene_prior(name).roll(1, 0))
-    assert float(case.model.loss(case.batch(), VALIDATION)["loss"]) != pytest.approx(before, rel=1e-6)
+    assert case.validation_loss() != pytest.approx(before, rel=1e-6)
 
 
-@pytest.mark.parametrize("mode", [m for m in GRADIENT if "gene_priors" in settings_class(m).model_fields])
+@pytest.mark.parametrize("mode", JOINT)
 def test_a_joint_mode_without_gene_priors_says_so(tiny_counts: Callable[..., Path], mode: str):
     with pytest.raises(ValueError, match="at least one gene prior"):
         model_class(mode)(small_settings(mode, ()), describe(tiny_counts(), {}))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from sclamp.config.linear import HarmonySettings, PCASettings
 from sclamp.data.batches import Batches
 from sclamp.data.inputs import describe, read_inputs
@@ -48,7 +49,9 @@ def test_pca_equals_sklearn(tiny_counts: Callable[..., Path], kind: str, n_cells
     assert z == pytest.approx(oracle.transform(_matrix(batches, kind, "test")) * signs, abs=1e-3)
     loadings = oracle.components_.T * signs * np.sqrt(oracle.explained_variance_)
     assert model.embed_genes().numpy() == pytest.approx(loadings, abs=1e-4)
-    assert model.summary()["explained_variance_ratio"] == pytest.approx(oracle.explained_variance_ratio_.sum(), rel=1e-5)
+    assert model.summary()["explained_variance_ratio"] == pytest.approx(
+        oracle.explained_variance_ratio_.sum(), rel=1e-5
+    )
     again = np.concatenate([model.reconstruct(batch).numpy() for batch in batches.batches("test")])
     assert again == pytest.approx(oracle.inverse_transform(z * signs), abs=1e-3)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from sclamp.train.adamw import AdamW
 from torch import nn
+
+from sclamp.train.adamw import AdamW
 
 
 def _parameters() -> list[nn.Parameter]:

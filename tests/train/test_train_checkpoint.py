@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from sclamp.config.linear import PCASettings
 from sclamp.config.scilama import BetaVAESettings
 from sclamp.core.errors import UserError
@@ -77,7 +78,10 @@ def _edited(path: Path, **changes: Any) -> Path:
         ({"format": None}, "not a model.pt of train_model.py"),
         ({"gene_mean": None, "state": None}, "damaged; gene_mean, state missing"),
         ({"mode": "pcaa"}, "mode 'pcaa' does not exist; did you mean 'pca'"),
-        ({"settings": json.dumps({"mode": "pca", "components": 3})}, "made by another version of mode 'pca' .*components"),
+        (
+            {"settings": json.dumps({"mode": "pca", "components": 3})},
+            "made by another version of mode 'pca' .*components",
+        ),
         ({"state": {"mean": torch.zeros(60)}}, "made by another version of mode 'pca' .*Missing key"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from sclamp.core.errors import UserError
 from sclamp.train.devices import Lease, lease_gpu, lock_folder, torch_device
 
@@ -26,7 +27,9 @@ sys.stdin.readline()
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k not in {"CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "SCLAMP_JOBS_PER_GPU"}}
+    kept = {
+        k: v for k, v in os.environ.items() if k not in {"CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "SCLAMP_JOBS_PER_GPU"}
+    }
     return {**kept, "XDG_RUNTIME_DIR": str(tmp_path), "PYTHONPATH": str(SCRIPTS)}
 
 
@@ -99,7 +102,9 @@ def test_without_a_gpu(environment: dict[str, str], capsys: pytest.CaptureFixtur
     lease = lease_gpu("auto", list, environment)
     assert torch_device("auto", lease) == torch.device("cpu")
     assert "running on the CPU" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"device: 'cuda' was asked for, but (this machine has none|CUDA_VISIBLE_DEVICES)"):
+    with pytest.raises(
+        UserError, match=r"device: 'cuda' was asked for, but (this machine has none|CUDA_VISIBLE_DEVICES)"
+    ):
         lease_gpu("cuda", list, environment)
 
 
@@ -116,7 +121,7 @@ def test_a_wrong_number_of_slots(environment: dict[str, str], slots: str):
 
 def test_a_torch_without_cuda(monkeypatch: Any, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="'cuda' was asked for; GPU 0 is there, but torch .* cannot use it"):
+    with pytest.raises(UserError, match=r"'cuda' was asked for; GPU 0 is there, but torch .* cannot use it"):
         torch_device("cuda", Lease("0"))
     assert torch_device("auto", Lease("0")) == torch.device("cpu")
     assert "cannot use it; running on the CPU" in capsys.readouterr().err

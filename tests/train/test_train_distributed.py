@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+
 from sclamp.core.errors import UserError
 from sclamp.train.distributed import Processes, check_sizes
 

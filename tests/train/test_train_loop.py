@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+
 from sclamp.config.base import TrainingSettings
 from sclamp.core.errors import UserError
 from sclamp.data.batches import Batches
@@ -18,7 +20,6 @@ from sclamp.data.stream import cut, epoch_order
 from sclamp.models.base import GradientModel
 from sclamp.train.loop import NotFinite, Training
 from sclamp.types import Batch, Progress
-from torch import Tensor, nn
 
 CPU = torch.device("cpu")
 
@@ -104,8 +105,12 @@ def test_equals_a_plain_loop(prepared: Callable[..., Any]):
         pytest.param([5, 4, 4.5, 3.5, 4, 4, 4], {"patience": 3}, 0, 7, 3, id="an improvement resets the patience"),
         pytest.param([5, 4.9, 4.8, 4.7, 4.6, 4.5], {"patience": 2, "min_delta": 1.0}, 0, 3, 2, id="min_delta"),
         pytest.param([1, 1, 9, 8, 7, 8, 8, 8], {"patience": 2}, 2, 7, 4, id="nothing counts before the first epoch"),
-        pytest.param([9, 8, 7], {"patience": 1, "max_epochs": 3}, 3, 3, 2, id="no checkpoint allowed: the last is used"),
-        pytest.param([1, 5, 1, 4, 1, 4, 1], {"validate_every": 2, "patience": 1, "max_epochs": 7}, 0, 6, 3, id="every 2"),
+        pytest.param(
+            [9, 8, 7], {"patience": 1, "max_epochs": 3}, 3, 3, 2, id="no checkpoint allowed: the last is used"
+        ),
+        pytest.param(
+            [1, 5, 1, 4, 1, 4, 1], {"validate_every": 2, "patience": 1, "max_epochs": 7}, 0, 6, 3, id="every 2"
+        ),
         pytest.param([1, 5, 1], {"validate_every": 2, "max_epochs": 3}, 0, 3, 2, id="the last epoch is validated"),
         pytest.param([3, 3, 3], {"patience": 2}, 0, 3, 0, id="an equal loss is no improvement"),
     ],
@@ -167,13 +172,17 @@ def test_a_bad_loss_stops_before_the_step_and_names_the_cells(prepared: Callable
 def test_a_bad_validation_loss_stops(prepared: Callable[..., Any]):
     model, batches, settings = prepared(max_epochs=3)
     model.script = [1.0, math.inf, 1.0]
-    with pytest.raises(NotFinite, match="validation loss after epoch 1 .* is inf"):
+    with pytest.raises(NotFinite, match=r"validation loss after epoch 1 .* is inf"):
         Training(model, batches, settings, seed=0).run()
 
 
 @pytest.mark.parametrize(
     ("splits", "problem"),
-    [((0.0, 0.5), "no training cells"), ((0.5, 0.0), "no validation cells"), ((1 / 120, 0.5), "a single training cell")],
+    [
+        ((0.0, 0.5), "no training cells"),
+        ((0.5, 0.0), "no validation cells"),
+        ((1 / 120, 0.5), "a single training cell"),
+    ],
 )
 def test_splits_that_cannot_train(tiny_counts: Callable[..., Path], splits: tuple[float, float], problem: str):
     path = tiny_counts(splits=(*splits, 0.0))

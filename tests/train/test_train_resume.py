@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from sclamp.train.resume import Interruption, Resume
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +60,9 @@ def train(tiny_counts: Callable[..., Path], tmp_path: Path) -> Callable[..., sub
             arguments=arguments,
         )  # fmt: skip
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120
+        )
 
     return run
 
@@ -109,9 +112,7 @@ def test_a_change_starts_anew_and_says_what_changed(train: Callable[..., Any], t
         ("processes", None, "processes was 1, is None"),
     ],
 )
-def test_what_a_resume_must_share(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, now: Any, words: str
-):
+def test_what_a_resume_must_share(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, now: Any, words: str):
     before = {"code": "aaa", "seed": 1, "inputs": {"a.h5ad": "1"}, "versions": {"torch": "2.0"}, "processes": 1}
     Resume(tmp_path / "resume.pt", before).save({"x": torch.ones(2)})
     same = Resume(tmp_path / "resume.pt", before).load()

@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from scipy.stats import pearsonr, spearmanr
+
 from sclamp.config.registry import MODES
 from sclamp.core.files import provenance_of, read_embedding
 
@@ -129,7 +130,11 @@ def test_a_joint_model_aligns_its_priors_by_gene_id(
         ({"mode": "pca", "latentdim": 3}, [], "--settings.latentdim: unknown key; did you mean 'latent_dim'"),
         ({"mode": "pca", "latent_dim": 61}, [], "latent_dim: 61 components were asked for, but there are 60 genes"),
         ({"mode": "direct"}, [], "gene_priors: mode 'direct' needs at least one gene prior"),
-        ({"mode": "beta_vae", "activation": "LeakyRelu"}, [], "'LeakyRelu' is not an activation .* nearest is 'LeakyReLU'"),
+        (
+            {"mode": "beta_vae", "activation": "LeakyRelu"},
+            [],
+            "'LeakyRelu' is not an activation .* nearest is 'LeakyReLU'",
+        ),
         ({"mode": "pca"}, ["--gene-prior", "text"], "--gene-prior: 'text' is not NAME=PATH"),
         ({"mode": "pca"}, ["--gene-prior", "a=nowhere.parquet"], "gene prior a: nowhere.parquet: no such file"),
         ({"mode": "beta_vae"}, ["--warm-start", "nowhere.pt"], "warm start: nowhere.pt: no such file"),
@@ -158,9 +163,7 @@ def test_harmony_of_one_batch_ends_with_words(train: Callable[..., Any]):
     assert "all cells are of one batch" in said
 
 
-def test_a_bad_loss_keeps_the_best_model(
-    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+def test_a_bad_loss_keeps_the_best_model(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     from sclamp.models.scilama import BetaVAE
     from sclamp.train.checkpoint import load_model
 
@@ -305,7 +308,9 @@ def new_file(tmp_path: Path) -> Callable[..., Path]:
         if batch is not None:
             obs["batch"] = batch
         var = pd.DataFrame({"name": [rename(i) for i in ids] if rename else ids}, index=ids)
-        anndata.AnnData(np.concatenate([x[:, genes], extra], 1).astype(np.float32), obs, var).write_h5ad(tmp_path / name)
+        anndata.AnnData(np.concatenate([x[:, genes], extra], 1).astype(np.float32), obs, var).write_h5ad(
+            tmp_path / name
+        )
         return tmp_path / name
 
     return make

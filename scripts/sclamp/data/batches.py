@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -122,18 +122,18 @@ class Batches(Stream):
         if wants & {"counts", "lognorm", "scaled"}:
             self._source = (Resident if self.placement.resident else Streamed)(inputs, device)
 
-    def of(self, plan: Sequence[np.ndarray]) -> Iterator[Batch]:
-        """One batch for each array of rows."""
+    def of(self, plan: Sequence[np.ndarray]) -> Generator[Batch]:
+        """One batch for each array of rows; close it when it is left early."""
         counts: Iterator[Tensor | None] = self._source.take(plan) if self._source else iter([None] * len(plan))
         for rows, block in zip(plan, counts, strict=True):
             here = self._on_device(rows)
             values = {name: value.index_select(0, here) for name, value in self._values.items()}
-            inputs = {}
+            inputs: dict[str, Tensor] = {}
             if block is not None:
                 inputs = normalise(block, values["library_size"], self.statistics, self.inputs.recipe, self.wants)
-            yield Batch(rows=here, **values, **inputs)
+            yield Batch(here, **values, **inputs)  # type: ignore[arg-type]
 
-    def batches(self, split: str | None) -> Iterable[Batch]:
+    def batches(self, split: str | None) -> Iterator[Batch]:
         """Batches in file order, of one split or of all cells."""
         rows = self.inputs.rows(split)
         return self.of(cut(rows, EVALUATION_ROWS)) if len(rows) else iter(())

@@ -98,8 +98,8 @@ def _check_priors(path: str | Path, genes: list[str], priors: Mapping[str, tuple
         foreign = [str(gene) for gene in ids if gene not in known]
         if foreign:
             problems.append(
-                f"gene prior '{name}': {len(foreign)} of its {len(ids)} genes, such as '{foreign[0]}', are not among the "
-                f"{len(genes)} of {path}; expected a prior that match_gene_prior.py matched to this gene selection."
+                f"gene prior '{name}': {len(foreign)} of its {len(ids)} genes, such as '{foreign[0]}', are not among "
+                f"the {len(genes)} of {path}; expected a prior that match_gene_prior.py matched to this gene selection."
             )
     if not problems and not known.intersection(*(set(ids) for ids, _ in priors.values())):
         problems.append(f"gene priors {', '.join(priors)}: no gene of {path} has a vector in each of them.")
@@ -133,7 +133,7 @@ def read_inputs(path: str | Path, data: DataSpec) -> Inputs:
     std[columns[read]] = cells.var["lognorm_std"].to_numpy(np.float32)[read]
     std[~(std > 0)] = 1.0  # a gene that training cells never show, or all alike
     return Inputs(
-        counts=Counts(*(np.asarray(a) for a in (counts.indptr, counts.indices, counts.data)), counts.n_genes),
+        counts=Counts(np.asarray(counts.indptr), np.asarray(counts.indices), np.asarray(counts.data), counts.n_genes),
         columns=columns,
         n_genes=data.n_genes,
         cell_ids=cells.obs.index.to_numpy(dtype=object),

@@ -18,7 +18,8 @@ SEED = 0
 class Harmony(ClosedFormModel):
     """Batch-corrected principal components of all cells, validation and test cells among them (mode `harmony`).
 
-    Batches that no training cell belongs to count as one. Transductive: there is no function of expression, only the table `embedding` (cells, k) in the order of the file.
+    Batches that no training cell belongs to count as one. Transductive: there is no function of expression, only
+    the table `embedding` (cells, k) in the order of the file.
     """
 
     transductive = True
@@ -43,8 +44,8 @@ class Harmony(ClosedFormModel):
         batches = torch.cat([codes for _, codes in parts]).cpu().numpy()
         if len(np.unique(batches)) < 2:
             raise ValueError(
-                "harmony: all cells are of one batch, so there is nothing to correct; name a batch column with at least "
-                "two values (datasets.NAME.batch), or leave this model out"
+                "harmony: all cells are of one batch, so there is nothing to correct; name a batch column with at "
+                "least two values (datasets.NAME.batch), or leave this model out"
             )
         corrected = self._corrected(coordinates.double().cpu().numpy(), batches)
         self.embedding = torch.from_numpy(corrected.astype(np.float32)).to(coordinates.device)

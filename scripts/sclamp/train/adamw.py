@@ -36,14 +36,15 @@ class AdamW:
     @torch.no_grad()
     def step(self, skip: Tensor) -> None:
         """One step, unless `skip`, a float32 scalar on the device, is 1."""
-        used = [i for i, p in enumerate(self._parameters) if p.grad is not None]
+        gradients = {i: p.grad for i, p in enumerate(self._parameters) if p.grad is not None}
+        used = list(gradients)
         if not used:
             return
         steps = [self._steps[i] for i in used]
         torch._foreach_add_(steps, 1)
         torch._fused_adamw_(
             [self._parameters[i] for i in used],
-            [self._parameters[i].grad for i in used],
+            list(gradients.values()),
             [self._first[i] for i in used],
             [self._second[i] for i in used],
             [],

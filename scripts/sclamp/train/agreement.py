@@ -1,4 +1,4 @@
-"""How well a reconstruction agrees with what was measured: correlations and squared error, per gene, per cell, in all."""
+"""How well a reconstruction agrees with what was measured: correlations, squared error; per gene, per cell, in all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ def agreement_table(
 
     Correlations are NaN where one side is constant. Spearman: ranks with ties averaged.
     """
-    n_cells, n_genes = measured.shape
     scopes = {
         "all": (measured.reshape(1, -1), reconstructed.reshape(1, -1), [""]),
         "gene": (measured.T, reconstructed.T, list(gene_ids)),

@@ -141,8 +141,8 @@ def _check_same_data(path: str | Path, source: DataSpec, own: DataSpec) -> None:
     known = set(source.gene_ids)
     if missing := [gene for gene in own.gene_ids if gene not in known]:
         problems.append(
-            f"{path}: was trained on other genes: it lacks {len(missing)} of the {own.n_genes} that are needed, such as "
-            f"{', '.join(missing[:5])}; it has {source.n_genes}, such as {', '.join(source.gene_ids[:3])}."
+            f"{path}: was trained on other genes: it lacks {len(missing)} of the {own.n_genes} that are needed, such "
+            f"as {', '.join(missing[:5])}; it has {source.n_genes}, such as {', '.join(source.gene_ids[:3])}."
         )
     if source.covariates != own.covariates:
         problems.append(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+HIDDEN = ("", "-1", "NoDevFiles")
 SLOTS = "SCLAMP_JOBS_PER_GPU"
 
 
@@ -46,7 +47,7 @@ def list_gpus() -> list[str]:
     if shutil.which("nvidia-smi"):
         answer = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60)
         if answer.returncode == 0:
-            return [str(i) for i, _ in enumerate(line for line in answer.stdout.splitlines() if line.startswith("GPU "))]
+            return [str(i) for i in range(sum(line.startswith("GPU ") for line in answer.stdout.splitlines()))]
     folder = Path("/proc/driver/nvidia/gpus")
     return [str(i) for i, _ in enumerate(folder.iterdir())] if folder.is_dir() else []
 
@@ -65,7 +66,7 @@ def lease_gpu(
     if wanted == "cpu":
         return Lease(None)
     given = environment.get(VISIBLE)
-    gpus = listed() if given is None else [gpu for gpu in given.split(",") if gpu.strip() not in ("", "-1", "NoDevFiles")]
+    gpus = listed() if given is None else [gpu.strip() for gpu in given.split(",") if gpu.strip() not in HIDDEN]
     if not gpus:
         why = "this machine has none" if given is None else f"{VISIBLE}='{given}' shows none"
         if wanted == "cuda":
@@ -81,7 +82,7 @@ def lease_gpu(
 
 
 def lock_folder(environment: MutableMapping[str, str] = os.environ) -> Path:
-    """This user's folder of lock files."""
+    """The folder of this user's lock files."""
     root = environment.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     folder = Path(root) / f"sclamp-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

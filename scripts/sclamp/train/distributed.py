@@ -34,7 +34,7 @@ class Processes:
         return self.rank == 0
 
     def share(self, rows: np.ndarray) -> tuple[np.ndarray, int]:
-        """This process's part of a batch and where it starts; of a batch that is too small, process 0 takes all."""
+        """The part of a batch for this process, and where it starts; of one too small to share, process 0 takes all."""
         if len(rows) < 2 * self.count:  # BatchNorm needs two cells
             return (rows, 0) if self.rank == 0 else (rows[:0], 0)
         first, last = (len(rows) * rank // self.count for rank in (self.rank, self.rank + 1))

@@ -121,8 +121,9 @@ class Training:
         cells = [str(cell) for cell in self.batches.inputs.cell_ids[plan[step]]]
         shown = ", ".join(cells[:10]) + (f", ... ({len(cells)} in all)" if len(cells) > 10 else "")
         raise NotFinite(
-            f"loss: not finite in epoch {self.standing.epoch}, step {step} (both from 0), for the cells {shown}; expected "
-            "a number. Try a lower learning_rate or a gradient_clip, and look at the counts and covariates of these cells."
+            f"loss: not finite in epoch {self.standing.epoch}, step {step} (both from 0), for the cells {shown}; "
+            "expected a number. Try a lower learning_rate or a gradient_clip, and look at the counts and covariates of "
+            "these cells."
         )
 
     def _end_epoch(self) -> None:
@@ -226,17 +227,17 @@ class Training:
         standing = self.standing
         rate = f"{self.report.cells_per_second:,.0f} cells/s"
         if self.take_best():
-            loss = f"validation loss {standing.best_loss:.6g}"
-            self.report.say(f"trained {standing.epoch} epochs ({rate}); kept epoch {standing.best_epoch} (from 0), {loss}")
+            kept = f"epoch {standing.best_epoch} (from 0), validation loss {standing.best_loss:.6g}"
+            self.report.say(f"trained {standing.epoch} epochs ({rate}); kept {kept}")
         else:
             first = self.model.first_checkpoint_epoch()
             self.report.say(
-                f"trained {standing.epoch} epochs ({rate}); the warm-up lasts until epoch {first}, so no checkpoint was "
-                "chosen by validation and the last parameters are used"
+                f"trained {standing.epoch} epochs ({rate}); the warm-up lasts until epoch {first}, so no checkpoint "
+                "was chosen by validation and the last parameters are used"
             )
         self.model.eval()
-        kept = standing.epoch - 1 if standing.best is None else standing.best_epoch
-        return [{**row, "is_best": row["epoch"] == kept} for row in standing.history]
+        best = standing.epoch - 1 if standing.best is None else standing.best_epoch
+        return [{**row, "is_best": row["epoch"] == best} for row in standing.history]
 
 
 def _check_cells(train: np.ndarray, val: np.ndarray) -> None:

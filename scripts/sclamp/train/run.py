@@ -90,7 +90,8 @@ def _build(run: Run, device: torch.device) -> tuple[Model, Batches]:
     if run.warm_start:
         taken = start_from(model, run.warm_start)
         print(f"warm start: {len(taken)} tensors taken from {run.warm_start}", file=sys.stderr)
-    sizes = f"{data.n_cells} training cells, {data.n_genes} genes, {sum(p.numel() for p in model.parameters()):,} parameters"
+    n_parameters = sum(p.numel() for p in model.parameters())
+    sizes = f"{data.n_cells} training cells, {data.n_genes} genes, {n_parameters:,} parameters"
     print(f"model: {run.settings.mode} on {device}; {sizes}", file=sys.stderr)
     return model.to(device), Batches(inputs, model.wants(), device)
 
