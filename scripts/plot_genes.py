@@ -34,7 +34,7 @@ def main() -> None:
     settings = figure_settings(given.settings)
     ids, embedding = read_embedding(given.embedding, "gene_id")
     if len(ids) < 3:
-        raise UserError(f"{given.embedding}: {len(ids)} genes; a map needs at least 3. Does the model have a gene side?")
+        raise UserError(f"{given.embedding}: {len(ids)} genes, at least 3 are needed; does the model have a gene side?")
     table = read_table(given.genes)
     require(given.genes, table.column_names, ["gene_id", "symbol"])
     names = dict(zip(table["gene_id"].to_pylist(), table["symbol"].to_pylist(), strict=True))

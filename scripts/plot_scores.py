@@ -10,19 +10,19 @@ def main() -> None:
     arguments = cli.parser(__doc__)
     arguments.add_argument("--scores", required=True, help="summary/scores.parquet")
     arguments.add_argument("--dataset", required=True, help="data set whose scores are drawn")
-    arguments.add_argument("--baseline", default="pca", help="model that is set apart as the PCA control (default: pca)")
+    arguments.add_argument("--baseline", default="pca", help="model set apart as the PCA control (default: pca)")
     arguments.add_argument("--output", required=True, help="the PNG; the SVG is written beside it")
     cli.add_settings(arguments, "section `figures` of the configuration")
     given = arguments.parse_args()
 
     from sclamp.core.files import read_table
     from sclamp.plot import scores, style
-    from sclamp.plot.scoreboard import boards
+    from sclamp.plot.scoreboard import boards, without_extras
     from sclamp.plot.settings import figure_settings
 
     settings = figure_settings(given.settings)
     found = boards(read_table(given.scores).to_pandas(), given.dataset, given.baseline)
-    style.save(scores.draw(found), given.output, settings.dpi)
+    style.save(scores.draw([without_extras(board) for board in found]), given.output, settings.dpi)
 
 
 if __name__ == "__main__":

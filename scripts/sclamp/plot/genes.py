@@ -77,9 +77,10 @@ def draw(at: np.ndarray, symbols: pd.Series, markers: pd.DataFrame, named: int, 
     shown = markers.assign(row=rows)[rows >= 0]
     plain = np.setdiff1d(np.arange(len(at)), shown["row"])
     size = float(np.clip(14000 / len(at), 1.5, 14))
-    axes.scatter(*at[plain].T, s=size, color=NOTHING, linewidths=0, rasterized=True)
+    axes.scatter(at[plain, 0], at[plain, 1], s=size, color=NOTHING, linewidths=0, rasterized=True)
     inks = [palette[name] for name in shown["cell_type"]]
-    axes.scatter(*at[shown["row"]].T, s=max(3 * size, 16), c=inks or None, linewidths=0.4, edgecolors="white", zorder=3)
+    x, y = at[shown["row"]].T
+    axes.scatter(x, y, s=max(3 * size, 16), c=inks or None, linewidths=0.4, edgecolors="white", zorder=3)
     axes.set(xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.04)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patheffects import withStroke
 
 from sclamp.plot.style import INK
 
@@ -32,10 +31,11 @@ def place(
     """
     if not len(names):
         return
-    halo = [withStroke(linewidth=2.2, foreground="white")]
+    # A pale box instead of an outline: outlined text would become curves in the SVG, which nobody can edit.
+    pale = {"boxstyle": "square,pad=0.05", "facecolor": "white", "edgecolor": "none", "alpha": 0.65}
     ink = list(colours) if colours is not None else [INK] * len(names)
     texts = [
-        axes.text(x, y, name, ha="center", va="center", fontsize=size, color=c, path_effects=halo, zorder=5)
+        axes.text(x, y, name, ha="center", va="center", fontsize=size, color=c, bbox=pale, zorder=5)
         for (x, y), name, c in zip(at, names, ink, strict=True)
     ]
     figure: Any = axes.get_figure()
@@ -51,11 +51,12 @@ def place(
     fixed = np.empty((0, 2)) if avoid is None else axes.transData.transform(avoid)
     centres = spread(start, half, np.array([[frame.x0, frame.y0], [frame.x1, frame.y1]]), fixed)
     to_data = axes.transData.inverted().transform
-    for text, home, box, centre, colour in zip(texts, homes, half, centres, ink, strict=True):
+    near = 6 * figure.dpi / 100
+    for text, home, wanted, box, centre, colour in zip(texts, homes, start, half, centres, ink, strict=True):
         text.set_position(to_data(centre))
         gap = home - centre
         edge = centre + gap * min(1.0, 1 / max(np.max(np.abs(gap) / box), 1e-9))  # where the line leaves the name
-        if np.hypot(*(home - edge)) > 6 * figure.dpi / 100:
+        if np.hypot(*(home - edge)) > near and np.hypot(*(wanted - centre)) > near:
             axes.plot(*zip(to_data(home), to_data(edge), strict=True), color=colour, linewidth=0.5, alpha=0.7, zorder=4)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sclamp.core.errors import UserError
+from sclamp.core.errors import UserError, unknown
 from sclamp.data.h5ad import CountMap, read_cells
 
 MIN_SHARE, MIN_CELLS, MIN_DIFFERENCE = 0.25, 5, 0.25
@@ -83,9 +83,9 @@ def read_markers(path: str | Path, symbols: pd.Series, per_type: int) -> pd.Data
     table = pd.read_csv(path, sep=None, engine="python", dtype=str, comment="#")
     table.columns = [str(c).strip() for c in table.columns]
     if missing := [c for c in ("cell_type", "gene") if c not in table]:
-        raise UserError(f"{path}: column {' and '.join(missing)} missing; expected columns cell_type and gene, found "
-                        f"{', '.join(table.columns)}.")  # fmt: skip
-    by_name = {str(symbol).upper(): gene for gene, symbol in symbols.items()} | {str(g).upper(): g for g in symbols.index}
+        raise UserError(*(f"{path}: " + unknown("column", name, table.columns) for name in missing))
+    by_name = {str(symbol).upper(): gene for gene, symbol in symbols.items()}
+    by_name |= {str(gene).upper(): gene for gene in symbols.index}
     table["gene_id"] = table["gene"].str.strip().str.upper().map(by_name)
     table = table.dropna(subset=["gene_id", "cell_type"]).drop_duplicates("gene_id")
     if table.empty:

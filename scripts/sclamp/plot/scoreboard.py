@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sclamp.core.errors import UserError, unknown
-from sclamp.plot.metrics import GROUPS, Metric, describe
+from sclamp.plot.metrics import GROUPS, METRICS, Metric, describe
 
 CONTROL = "control_"
 """Models of this name are controls."""
@@ -25,8 +25,10 @@ State = Literal["ok", "partial", "not_applicable", "failed", "missing"]
 
 
 class Cell(NamedTuple):
-    """A score of a model. value: mean over the seeds that have one (NaN when none). spread: standard deviation over
-    them (NaN for one seed). n: seeds with a value, of `seeds`. reason: why some have none.
+    """A score of a model.
+
+    value: mean over the seeds that have one (NaN when none). spread: standard deviation over them (NaN for one seed).
+    n: seeds with a value, of `seeds`. reason: why some have none.
     """
 
     value: float
@@ -38,10 +40,11 @@ class Cell(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A score: its name in the table, its implementation, and how it is shown."""
+    """A score: its task and name in the table, how it was computed (several when models differ), how it is shown."""
 
+    task: str
     metric: str
-    implementation: str
+    implementations: tuple[str, ...]
     shown: Metric
 
 
@@ -123,20 +126,18 @@ def _board(scores: pd.DataFrame, dataset: str, scope: str, baseline: str | None,
 
 
 def _columns(scores: pd.DataFrame) -> list[Column]:
-    pairs = scores[["task", "metric", "implementation"]].drop_duplicates()
-    several = pairs["metric"].duplicated(keep=False).to_numpy()
-    columns = []
-    for (task, metric, implementation), ambiguous in zip(pairs.itertuples(index=False), several, strict=True):
-        shown = describe(str(task), str(metric))
-        if ambiguous:
-            shown = shown._replace(title=f"{shown.title} ({implementation})")
-        columns.append(Column(str(metric), str(implementation), shown))
-    first = {"total": 0, "bio": 1, "batch": 2}
-    return sorted(columns, key=lambda c: (GROUPS.index(c.shown.group), first.get(c.metric, 3)))
+    columns = [
+        Column(str(task), str(metric), tuple(sorted(set(own["implementation"]))), describe(str(task), str(metric)))
+        for (task, metric), own in scores.groupby(["task", "metric"], sort=False, observed=True)
+    ]
+    known = list(METRICS)
+    last = len(known)
+    place = {c.metric: known.index(c.metric) if c.metric in known else last for c in columns}
+    return sorted(columns, key=lambda c: (GROUPS.index(c.shown.group), c.shown.extra, place[c.metric]))
 
 
 def _cell(scores: pd.DataFrame, column: Column) -> Cell:
-    own = scores[(scores["metric"] == column.metric) & (scores["implementation"] == column.implementation)]
+    own = scores[(scores["metric"] == column.metric) & (scores["task"] == column.task)]
     if own.empty:
         return Cell(math.nan, math.nan, 0, 0, "missing", "was not computed")
     values = own.loc[own["status"] == "ok", "value"].to_numpy(dtype=float)
@@ -159,6 +160,21 @@ def _mark_below_controls(rows: list[Row], ranking: int) -> None:
     for row in rows:
         if row.kind == "model":
             row.below = [bar.model for bar in bars if bar.cells[ranking].value > row.cells[ranking].value]
+
+
+def without_extras(board: Board) -> Board:
+    """The same board without the columns that are variants of others."""
+    keep = [i for i, column in enumerate(board.columns) if not column.shown.extra]
+    rows = [Row(row.model, row.kind, [row.cells[i] for i in keep], row.below) for row in board.rows]
+    ranking = None if board.ranking is None else keep.index(board.ranking)
+    return Board(board.dataset, board.scope, [board.columns[i] for i in keep], rows, ranking)
+
+
+def full_bar(board: Board, column: int) -> float:
+    """The value of a full bar: 1 for scores that end there, otherwise the largest value."""
+    values = [row.cells[column].value for row in board.rows if not math.isnan(row.cells[column].value)]
+    largest = max(values, default=1.0)
+    return 1.0 if largest <= 1.0 and not board.columns[column].shown.lower_is_better else largest
 
 
 def number(value: float) -> str:

@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from sclamp.plot.metrics import GROUP_TITLES
-from sclamp.plot.scoreboard import CONTROL, SCOPES, Board, Cell, Column, Row, number
+from sclamp.plot.scoreboard import CONTROL, SCOPES, Board, Cell, Column, Row, full_bar, number
 from sclamp.plot.style import BAD, GROUPS, INK, MUTED, RULE, new_figure
 
 ROW, HEAD, WIDTH, AGGREGATE_WIDTH, GAP = 0.27, 1.05, 0.92, 1.08, 0.12
 """Inches: height of a row and of a block's headings, width of a column, of an aggregate, between groups."""
 NOTE = (
-    "Mean ± standard deviation over seeds; bold: best model; ▼ ranked below a control; (k/n): only k of n seeds have "
+    "Mean ± standard deviation over seeds; bold: best model; ▼ ranked below a control; (k of n): so many seeds have "
     "a value; n/a: not applicable; ✕: failed; ↓ lower is better."
 )
 
@@ -56,7 +56,7 @@ def _block(axes: Axes, board: Board, name_width: float) -> None:
     rights = [name_width + edge for edge in _right_edges(board.columns)]
     axes.text(0.12, 0.26, f"{board.dataset}: {SCOPES.get(board.scope, board.scope)}", fontsize=11, weight="bold")
     _headings(axes, board, rights)
-    ranges = [_full_bar(board, i) for i in range(len(board.columns))]
+    ranges = [full_bar(board, i) for i in range(len(board.columns))]
     best = [board.best(i) for i in range(len(board.columns))]
     y = HEAD
     for title, rows in (("", board.of_kind("model")), ("Controls", board.of_kind("baseline", "control"))):
@@ -85,9 +85,7 @@ def _headings(axes: Axes, board: Board, rights: list[float]) -> None:
         axes.text(left + 0.05, 0.52, GROUP_TITLES[group], color="white", fontsize=8, weight="bold", va="center")
 
 
-def _cell(
-    axes: Axes, cell: Cell, column: Column, box: tuple[float, float, float], full: float, is_best: bool
-) -> None:
+def _cell(axes: Axes, cell: Cell, column: Column, box: tuple[float, float, float], full: float, is_best: bool) -> None:
     left, y, width = box
     middle = y + ROW / 2
     if math.isnan(cell.value):
@@ -102,18 +100,11 @@ def _cell(
     axes.add_patch(Rectangle((left, y + 0.03), width, ROW - 0.06, color="#F4F6F8", linewidth=0))
     axes.add_patch(Rectangle((left, y + 0.03), width * share, ROW - 0.06, color=colour, alpha=0.3, linewidth=0))
     text = axes.text(left + 0.04, middle, number(cell.value), va="center", fontsize=8)
-    text.set_weight("bold" if is_best else "normal")
+    text.set_fontweight("bold" if is_best else "normal")
     extra = "" if math.isnan(cell.spread) else f"±{cell.spread:.3f}".replace("0.", ".", 1)
     if cell.state == "partial":
-        extra = f"{extra[:-1]} ({cell.n}/{cell.seeds})"
+        extra = f"({cell.n} of {cell.seeds})"
     axes.text(left + 0.43, middle, extra, va="center", fontsize=6.2, color=MUTED)
-
-
-def _full_bar(board: Board, column: int) -> float:
-    """The value of a full bar: 1 for scores that end there, otherwise the largest value."""
-    values = [row.cells[column].value for row in board.rows if not math.isnan(row.cells[column].value)]
-    largest = max(values, default=1.0)
-    return 1.0 if largest <= 1.0 and not board.columns[column].shown.lower_is_better else largest
 
 
 def _name(row: Row) -> str:

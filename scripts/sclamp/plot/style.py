@@ -15,10 +15,14 @@ from sclamp.core.files import written_aside
 # The first six are Okabe and Ito's (2008) and a brown. The rest were chosen one by one, each as far as possible (OKLab)
 # from all before it, as seen by normal, deuteranopic and protanopic eyes, at medium lightness and chroma.
 PALETTE = tuple(
-    "#0072B2 #E69F00 #009E73 #CC79A7 #D55E00 #56B4E9 #8B5A2B #680068 #17DCA2 #800000 #8B74F3 #462EAE"
-    " #A22E74 #23463A #00DCF3 #A2AE74 #B9D15D #5D5DDC #80748B #688BD1 #C5A2B9 #51805D #5D513A #003A8B"
-    " #515197 #8B97FF #E8803A #742E5D #A2000C #2351C5 #DC4651 #AEC5D1 #006880 #E86880 #AE46AE #D1B980"
-    " #468B00 #E88BDC #F3B900 #9774AE #973A51 #800C3A #0CA2A2 #68B997 #2E80D1 #8BA246 #80C55D #74C5FF".split()
+    f"#{digits}"
+    for row in (
+        "0072B2 E69F00 009E73 CC79A7 D55E00 56B4E9 8B5A2B 680068 17DCA2 800000 8B74F3 462EAE",
+        "A22E74 23463A 00DCF3 A2AE74 B9D15D 5D5DDC 80748B 688BD1 C5A2B9 51805D 5D513A 003A8B",
+        "515197 8B97FF E8803A 742E5D A2000C 2351C5 DC4651 AEC5D1 006880 E86880 AE46AE D1B980",
+        "468B00 E88BDC F3B900 9774AE 973A51 800C3A 0CA2A2 68B997 2E80D1 8BA246 80C55D 74C5FF",
+    )
+    for digits in row.split()
 )
 INK, MUTED, RULE, NOTHING = "#1A1D21", "#5F6872", "#D5DAE0", "#CFD4DA"
 TRAIN, VALIDATION, BAD = "#0072B2", "#D55E00", "#B3261E"
@@ -32,7 +36,7 @@ GROUPS = {
 }
 """Colour of each group of scores."""
 
-_LOOK: dict[str, Any] = {
+_LOOK: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,

@@ -11,7 +11,6 @@ from sclamp.core.errors import UserError, unknown
 from sclamp.core.files import read_table
 from sclamp.data.h5ad import opened, read_frame
 
-
 SPLITS = ("train", "val", "test")
 
 

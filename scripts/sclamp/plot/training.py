@@ -85,7 +85,7 @@ def draw(histories: list[History]) -> Figure:
         grid[0, column].set_title(history.name)
         grid[-1, column].set_xlabel("Epoch")
     for row, name in enumerate(rows):
-        _scale(grid[row, 0], [h for h in histories], name)
+        _scale(grid[row, 0], histories, name)
     _legend(grid[0, -1], histories)
     figure.tight_layout()
     return figure

@@ -14,7 +14,7 @@ from sclamp.plot import labels
 from sclamp.plot.style import MUTED, NOTHING, colours, dark, new_figure
 from sclamp.plot.tables import Category
 
-PANEL, MARGIN = 3.9, 0.25
+PANEL, MARGIN = 3.5, 0.25
 """Inches."""
 NAMED_ON_MAP, ROWS = 20, 24
 """Up to this many cell types are named on the map; more go into a legend with this many rows."""
@@ -69,7 +69,7 @@ def _legend_width(category: Category | None, n_columns: int) -> float:
     if category is None or n_columns == 0:
         return 0.0
     longest = max(len(_short(name)) for name in category.names)
-    return n_columns * (0.35 + 0.072 * max(longest, 9))
+    return n_columns * (0.35 + 0.076 * max(longest, 6))
 
 
 def _short(name: str) -> str:
@@ -91,7 +91,7 @@ def _scatter(axes: Axes, at: np.ndarray, category: Category | None) -> None:
         inks, known = palette[category.codes], category.codes >= 0
     order = np.random.default_rng(0).permutation(len(at))
     for cells in (order[~known[order]], order[known[order]]):
-        axes.scatter(*at[cells].T, s=size, c=list(inks[cells]), linewidths=0, alpha=0.85, rasterized=True)
+        axes.scatter(at[cells, 0], at[cells, 1], s=size, c=list(inks[cells]), linewidths=0, alpha=0.85, rasterized=True)
     axes.set(xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     for side in ("left", "bottom"):
@@ -107,7 +107,7 @@ def _name_groups(axes: Axes, at: np.ndarray, category: Category) -> None:
     homes = np.array([_middle(at[category.codes == code]) for code in codes])
     reach = np.array([np.ptp(np.quantile(at[category.codes == code, 1], [0.05, 0.95])) / 2 for code in codes])
     names = [category.names[code] for code in codes]
-    labels.place(axes, homes, names, [dark(palette[name]) for name in names], reach=reach)
+    labels.place(axes, homes, names, [dark(palette[name]) for name in names], size=8.5, reach=reach)
 
 
 def _middle(points: np.ndarray) -> np.ndarray:
@@ -125,5 +125,5 @@ def _legend(axes: Axes, category: Category, n_columns: int) -> None:
     shown = [_short(name) for name, _ in names]
     axes.legend(
         marks, shown, loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=n_columns, handletextpad=0.2,
-        columnspacing=0.8, labelspacing=0.35, borderaxespad=0.2,
+        columnspacing=0.8, labelspacing=0.35, borderaxespad=0.2, fontsize=8.5,
     )  # fmt: skip

@@ -48,7 +48,8 @@ def parse_runs(texts: Sequence[str]) -> list[Run]:
         for name, seed, folder in found
     ]
     keys = [run.key for run in runs]
-    problems += [f"--run: two runs would both be named '{key}'." for key in sorted({k for k in keys if keys.count(k) > 1})]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    problems += [f"--run: two runs would both be named '{key}'." for key in twice]
     if problems:
         raise UserError(*problems)
     return runs
@@ -63,10 +64,8 @@ def assemble(cells: str | Path, runs: Sequence[Run], output: str | Path, code: s
     with written_aside(output) as aside:
         shutil.copyfile(cells, aside)
         with h5py.File(aside, "r+") as file:
-            origins = {run.key: _add(file, run, obs, var) for run in runs}
-            inputs = [cells, *(run.folder / "cell_embedding.parquet" for run in runs)]
-            stored["embeddings"] = origins
-            stored["assembled"] = provenance("assemble_embedded.py", {}, inputs[:1], code, ("anndata", "h5py"))
+            stored["embeddings"] = {run.key: _add(file, run, obs, var) for run in runs}
+            stored["assembled"] = provenance("assemble_embedded.py", {}, (), code, ("anndata", "h5py"))
             del file["uns/sclamp"]
             write_elem(file, "uns/sclamp", json.dumps(stored))
 

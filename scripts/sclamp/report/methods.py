@@ -1,0 +1,219 @@
+"""A Methods paragraph that says what was really done, ready to paste, with the works to cite."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from sclamp.report.plan import Model, Plan
+from sclamp.report.references import Citations
+
+SCILAMA = ("direct", "stepwise", "self_informed")
+SELECTIONS = {
+    "seurat_v3": ("the variance of standardised counts (seurat_v3)", "seurat_v3"),
+    "seurat_v3_paper": ("the variance of standardised counts (seurat_v3_paper)", "seurat_v3"),
+    "seurat": ("normalised dispersion (seurat)", "seurat"),
+    "cell_ranger": ("normalised dispersion (cell_ranger)", "cell_ranger"),
+}
+
+
+def methods(plan: Plan, sizes: dict[str, tuple[str, str]], metrics: Iterable[str], versions: dict[str, str]) -> Any:
+    """The paragraphs and the references: (list of text, list of text).
+
+    sizes: data set -> (cells, genes) after quality control, as far as known. metrics: names of the computed scores.
+    versions: package -> version.
+    """
+    cite = Citations()
+    paragraphs = [
+        _data(plan, sizes, cite),
+        _genes(plan, cite),
+        _priors(plan, cite),
+        _models(plan, cite, versions),
+        _evaluation(plan, set(metrics), cite),
+        _software(versions, cite),
+    ]
+    return [text for text in paragraphs if text], cite.listed
+
+
+def _data(plan: Plan, sizes: dict[str, tuple[str, str]], cite: Citations) -> str:
+    sentences = []
+    for name, settings in plan.datasets.items():
+        quality, split = settings.get("quality", {}), settings.get("split", {})
+        limits = _joined([
+            *([f"at least {quality['min_counts']} counts"] if quality.get("min_counts", 0) > 1 else []),
+            *([f"at least {quality['min_genes']} genes"] if quality.get("min_genes") else []),
+            *([f"at most {quality['max_genes']} genes"] if quality.get("max_genes") else []),
+            *([f"at most {quality['max_mito_share']:.0%} mitochondrial"] if quality.get("max_mito_share") else []),
+        ])  # fmt: skip
+        kept = "Quality control kept "
+        if limits:
+            kept += f"cells with {limits}, and "
+        kept += f"genes seen in at least {quality.get('min_cells', 0)} cells"
+        if name in sizes:
+            kept += f", leaving {sizes[name][0]} cells and {sizes[name][1]} genes of {name}"
+        sentences.append(f"{kept}. {_split(split)}")
+    norm = next(iter(plan.datasets.values()), {}).get("normalization", {})
+    if norm:
+        words = f"Counts were scaled to {norm['target_sum']:,.0f} per cell"
+        words += " and transformed by log(1 + x)" if norm.get("log1p") else ""
+        scaled = any(m.settings.get("input") == "scaled" for m in plan.models.values())
+        if scaled:
+            words += "; models read z-scores with the mean and standard deviation of the training cells"
+            words += f", clipped at ±{norm['clip']:g}" if norm.get("clip") else ""
+        sentences.append(words + ".")
+    return " ".join([f"Data were kept as AnnData {cite('anndata')}.", *sentences])
+
+
+def _split(split: dict[str, Any]) -> str:
+    if split.get("column"):
+        return f"Training, validation and test cells were given by the column '{split['column']}'."
+    shares = f"{split.get('val_share', 0):.0%} of the cells to validate, {split.get('test_share', 0):.0%} to test"
+    how = {
+        "stratified": "at random, keeping the shares of the cell types",
+        "random": "at random",
+        "hold_out": f"by holding out {_joined(split.get('hold_out') or ['whole batches'])}",
+    }.get(split.get("strategy", ""), "")
+    return f"Cells were split {how} ({shares}; seed {split.get('seed', 0)})."
+
+
+def _genes(plan: Plan, cite: Citations) -> str:
+    sentences = []
+    for name, selection in plan.gene_selections.items():
+        flavor = selection.get("flavor", "")
+        if flavor in SELECTIONS:
+            words, work = SELECTIONS[flavor]
+            cells = "the training cells" if selection.get("cells") == "train" else "all cells"
+            within = ", ranked within each batch" if selection.get("batch_aware") else ""
+            sentences.append(
+                f"The {selection['n_genes']:,} most variable genes ('{name}') were chosen by {words} on "
+                f"{cells}{within}, as in scanpy {cite('scanpy', work)}."
+            )
+        elif flavor == "all":
+            sentences.append(f"The selection '{name}' holds all genes.")
+        else:
+            sentences.append(f"The selection '{name}' is a given list of genes.")
+    return " ".join(sentences)
+
+
+def _priors(plan: Plan, cite: Citations) -> str:
+    words = []
+    for name, prior in plan.gene_priors.items():
+        source = prior.get("source")
+        if source == "text":
+            works = ["sentence_transformers"] + (["minilm"] if "minilm" in str(prior.get("model", "")).lower() else [])
+            words.append(f"'{name}', descriptions of genes embedded with {prior.get('model')} {cite(*works)}")
+        elif source == "protein":
+            words.append(f"'{name}', proteins embedded with {prior.get('model')} {cite('esm2')}, mean over residues")
+        elif source == "file":
+            words.append(f"'{name}', gene embeddings read from {str(prior.get('path')).rsplit('/', 1)[-1]}")
+        elif source == "expression":
+            words.append(f"'{name}', right singular vectors of the training cells' expression")
+        elif source == "onehot":
+            words.append(f"'{name}', one-hot vectors of genes (a control)")
+        elif source in {"shuffled", "gaussian"}:
+            how = "dealt to random genes" if source == "shuffled" else "replaced by Gaussian vectors of equal moments"
+            words.append(f"'{name}', the vectors of '{prior.get('of')}' {how} (a control)")
+    return f"Gene priors: {'; '.join(words)}." if words else ""
+
+
+def _models(plan: Plan, cite: Citations, versions: dict[str, str]) -> str:
+    models = [model for model in plan.models.values() if not model.intermediate]
+    sentences = []
+    if pca := [m for m in models if m.mode == "pca"]:
+        count = _said(pca, "latent_dim")
+        sentences.append(f"Principal components ({count}) of the training cells serve as the baseline.")
+    if harmony := [m for m in models if m.mode == "harmony"]:
+        version = f", harmonypy {versions['harmonypy']}" if "harmonypy" in versions else ""
+        count = _said(harmony, "latent_dim")
+        sentences.append(f"Harmony {cite('harmony')} corrected {count} principal components of all cells{version}.")
+    if vae := [m for m in models if m.mode == "beta_vae"]:
+        sentences.append(f"A variational autoencoder of cells {cite('vae')} ({_names(vae)}) has no gene side.")
+    if paired := [m for m in models if m.mode in SCILAMA]:
+        sentences.append(
+            f"Paired autoencoders of cells and genes follow sciLaMA {cite('scilama')}, re-implemented in PyTorch "
+            f"{cite('pytorch')}: {_joined(_paired(model) for model in paired)}."
+        )
+    known = {"pca", "harmony", "beta_vae", *SCILAMA}
+    if others := [m for m in models if m.mode not in known]:
+        sentences.append(f"Further models: {_joined(f'{m.name} (mode {m.mode})' for m in others)}.")
+    if trained := [m for m in models if "max_epochs" in m.settings]:
+        sentences.append(_training(trained))
+    seeds = f"seeds {_joined(str(s) for s in plan.seeds)}" if len(plan.seeds) > 1 else f"seed {plan.seeds[0]}"
+    return " ".join([*sentences, f"Every model was fitted with {seeds}."])
+
+
+def _paired(model: Model) -> str:
+    how = {
+        "direct": "trained jointly",
+        "stepwise": "trained in three phases",
+        "self_informed": "without outside knowledge",
+    }
+    priors = f", gene priors {_joined(model.gene_priors)}" if model.gene_priors else ""
+    fused = f" fused by {model.settings.get('fusion')}" if len(model.gene_priors) > 1 else ""
+    return f"{model.name} ({how[model.mode]}{priors}{fused})"
+
+
+def _training(models: list[Model]) -> str:
+    words = (
+        f"Networks had hidden layers of {_said(models, 'hidden_dims')} units and {_said(models, 'latent_dim')} latent "
+        f"dimensions and were trained with AdamW (learning rate {_said(models, 'learning_rate')}, batches of "
+        f"{_said(models, 'batch_size')} cells) for at most {_said(models, 'max_epochs')} epochs; training stopped "
+        f"after {_said(models, 'patience')} validations without improvement, and the epoch with the lowest "
+        "validation loss was kept."
+    )
+    if all("beta_end" in model.settings for model in models):
+        words += f" The weight of the Kullback-Leibler terms rose from {_said(models, 'beta_start')}"
+        words += f" to {_said(models, 'beta_end')} after {_said(models, 'epochs_before_beta_warmup')} epochs."
+    return words
+
+
+def _evaluation(plan: Plan, metrics: set[str], cite: Citations) -> str:
+    if not metrics:
+        return ""
+    stems = " ".join(metrics)
+    words = [f"Embeddings were scored as in scIB {cite('scib')}, on all cells and on cells that were not trained on"]
+    if "nmi" in stems or "ari" in stems:
+        words.append(f"clusters were found by the Leiden algorithm {cite('leiden', 'igraph')}")
+    if "lisi" in stems:
+        words.append(f"LISI {cite('harmony')} was computed on exact nearest neighbours {cite('faiss')}")
+    if "bras" in metrics:
+        words.append(f"batch silhouettes include BRAS {cite('bras')}")
+    if any(metric.startswith("kbet") for metric in metrics):
+        words.append(f"kBET follows {cite('kbet')}")
+    text = "; ".join(words) + "."
+    if plan.controls:
+        names = _joined(name.removeprefix("control_").replace("_", " ") for name in plan.controls)
+        text += f" Control embeddings ({names}) were scored like every model."
+    return text + f" Layouts in two dimensions are UMAPs {cite('umap')}."
+
+
+def _software(versions: dict[str, str], cite: Citations) -> str:
+    named = [f"{name} {version}" for name, version in versions.items()]
+    return f"The workflow ran under Snakemake {cite('snakemake')} with {_joined(named)}." if named else ""
+
+
+def _said(models: list[Model], key: str) -> str:
+    """A setting's value, or the values with the models that have them."""
+    values: dict[str, list[str]] = defaultdict(list)
+    for model in models:
+        values[_value(model.settings.get(key))].append(model.name)
+    if len(values) == 1:
+        return next(iter(values))
+    return " or ".join(f"{value} ({', '.join(names)})" for value, names in values.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _names(models: list[Model]) -> str:
+    return _joined(model.name for model in models)
+
+
+def _joined(words: Iterable[str]) -> str:
+    """a, b and c."""
+    *most, last = [str(word) for word in words] or [""]
+    return f"{', '.join(most)} and {last}" if most else last
