@@ -36,8 +36,8 @@ envs: $(VENV)/installed  ## Make envs/sclamp.yaml from envs/requirements.txt
 schema: $(VENV)/installed  ## Make workflow/schemas/config.schema.yaml from scripts/sclamp/config
 	$(BIN)/python scripts/make_schema.py
 
-bench: $(VENV)/installed-bench  ## Run the speed claims against their anchors
-	@status=0; for script in tests/performance/*.py; do $(VENV)-bench/bin/python $$script $(ARGS) || status=1; done; exit $$status
+bench: $(VENV)-bench/installed-bench  ## Run the speed claims (ARGS="--reference CHECKOUT_OF_SCILAMA --folder KEPT_DATA")
+	$(VENV)-bench/bin/python tests/performance/run_all.py $(ARGS)
 
 why: $(VENV)/installed  ## Say for each job that would run, why
 	@$(BIN)/snakemake -n --cores $(CORES) $(ARGS) 2>&1 | grep -E '^(local)?rule |^ +(output|reason):|^Nothing|^total|Error|error' || true
@@ -59,11 +59,11 @@ $(VENV)/installed-dev: envs/requirements-dev.txt $(VENV)/installed
 	$(BIN)/python -m pip install --quiet -r envs/requirements-dev.txt
 	@touch $@
 
-$(VENV)/installed-bench: envs/bench.txt envs/requirements.txt
+$(VENV)-bench/installed-bench: envs/bench.txt envs/requirements.txt
 	test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install --quiet $$(grep -o '^torch==[0-9.]*' envs/requirements.txt)
 	$(VENV)-bench/bin/python -m pip install --quiet -r envs/requirements.txt -r envs/bench.txt
-	@mkdir -p $(VENV) && touch $@
+	@touch $@
 
 clean:  ## Remove results of the demo
 	rm -rf results
