@@ -75,7 +75,8 @@ class Plan:
     @property
     def pca(self) -> str | None:
         """Name of the model that serves as the PCA control and as the reference of scores that need one."""
-        return next((name for name, model in self.models.items() if model.mode == "pca"), None)
+        candidates = [name for name, model in self.models.items() if model.mode == "pca"]
+        return "pca" if "pca" in candidates else next(iter(candidates), None)
 
     @property
     def selection_of_controls(self) -> str:

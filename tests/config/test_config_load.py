@@ -111,7 +111,10 @@ def test_every_top_level_key_is_explained_in_the_shipped_config():
             "evaluate.controls[0]: 'pac' is not allowed; did you mean 'pca'?",
         ),
         (minimal(markers={"e": "m.tsv"}), "markers.e: dataset 'e' does not exist"),
-        ({**minimal(), "models.vae.latent_dim.x": 3, "seeds.a": 1, "seeds": 4}, "config: 'seeds.a' goes through 'seeds'"),
+        (
+            {**minimal(), "models.vae.latent_dim.x": 3, "seeds.a": 1, "seeds": 4},
+            "config: 'seeds.a' goes through 'seeds'",
+        ),
     ],
 )
 def test_message(raw, message):
@@ -155,13 +158,6 @@ def test_grid_makes_one_named_model_per_combination():
     assert models["m.latent_dim=10,hidden_dims=8x4"].hidden_dims == (8, 4)
 
 
-def test_dotted_keys_of_the_command_line_reach_nested_settings():
-    raw = minimal() | {"models.vae.latent_dim": "12", "datasets.d.split.seed": 4}
-    config = load(raw)
-    assert config.models["vae"].latent_dim == 12
-    assert config.sections.datasets["d"].split.seed == 4
-
-
 def test_stepwise_starts_from_an_equal_beta_vae_and_trains_it_once():
     planned = plan(
         minimal(
@@ -197,3 +193,9 @@ def test_settings_survive_json(mode):
     known = settings_class(mode)
     settings = known.model_validate({"mode": mode})
     assert known.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_text_of_the_command_line_becomes_numbers_and_flags():
+    raw = minimal(models={"vae": {"mode": "beta_vae", "latent_dim": "12", "batch_norm": "true", "hidden_dims": ["8"]}})
+    model = load(raw).models["vae"]
+    assert (model.latent_dim, model.batch_norm, model.hidden_dims) == (12, True, (8,))

@@ -32,6 +32,7 @@ def test_a_model_is_added_in_one_file(fresh, config):
             )
         else:
             path.write_text(code, encoding="utf-8")
+    del config["model_defaults"]
     config["models"] = {"mine": {"mode": "linear_autoencoder", "latent_dim": 5, "max_epochs": 2}}
     fresh.snakemake("scores", config=config)
     table = pq.read_table(fresh.folder / "results/summary/scores.parquet").to_pandas()

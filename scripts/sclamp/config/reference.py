@@ -32,8 +32,8 @@ INTRODUCTION = """# Configuration
 
 `config.yaml` is the one file to edit; your own file, given by `--configfile`, stands alone. Unknown keys are errors,
 and all problems of a file are reported at once, before any job runs. Editors that understand JSON schemas complete
-and check keys with `workflow/schemas/config.schema.yaml`. On the command line, `--config models.beta_vae.latent_dim=20`
-changes one value.
+and check keys with `workflow/schemas/config.schema.yaml`. On the command line,
+`--config 'models={beta_vae: {latent_dim: 20}}'` changes one value.
 """
 
 SECTIONS: list[tuple[str, type[BaseModel]]] = [

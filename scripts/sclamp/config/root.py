@@ -63,7 +63,6 @@ def load(raw: Any) -> Config:
     """Check a configuration as read from YAML; a `UserError` lists every problem in it."""
     if not isinstance(raw, dict):
         raise UserError(f"config: a mapping of sections is expected, found {type(raw).__name__}.")
-    raw = _nest_dotted_keys(raw)
     problems: list[str] = []
     sections: Sections | None = None
     try:
@@ -78,23 +77,3 @@ def load(raw: Any) -> Config:
     if problems or sections is None:
         raise UserError(*problems)
     return Config(sections=sections, models=models)
-
-
-def _nest_dotted_keys(raw: dict[str, Any]) -> dict[str, Any]:
-    """Turn `models.pca.latent_dim: 5`, as given on a command line, into nested mappings."""
-    nested = {key: value for key, value in raw.items() if "." not in str(key)}
-    for key, value in raw.items():
-        if "." not in str(key):
-            continue
-        *path, last = str(key).split(".")
-        at = nested
-        for i, part in enumerate(path):
-            inner = at.get(part)
-            if inner is None:
-                inner = {}
-            if not isinstance(inner, dict):
-                raise UserError(f"config: '{key}' goes through '{'.'.join(path[: i + 1])}', which is not a mapping.")
-            at[part] = dict(inner)
-            at = at[part]
-        at[last] = value
-    return nested
