@@ -111,10 +111,6 @@ def test_every_top_level_key_is_explained_in_the_shipped_config():
             "evaluate.controls[0]: 'pac' is not allowed; did you mean 'pca'?",
         ),
         (minimal(markers={"e": "m.tsv"}), "markers.e: dataset 'e' does not exist"),
-        (
-            {**minimal(), "models.vae.latent_dim.x": 3, "seeds.a": 1, "seeds": 4},
-            "config: 'seeds.a' goes through 'seeds'",
-        ),
     ],
 )
 def test_message(raw, message):
