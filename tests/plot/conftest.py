@@ -56,7 +56,9 @@ def history(tmp_path: Path) -> Callable[..., Path]:
         loss = 100 + 900 * np.exp(-epoch / 4)
         columns: dict[str, Any] = {"epoch": epoch, "train_loss": loss}
         columns |= {f"train_{part}": loss * 0.9 for part in parts}
-        columns |= {c.replace("train", "val"): np.where(epoch % 2, v, np.nan) for c, v in columns.items() if c != "epoch"}
+        columns |= {
+            c.replace("train", "val"): np.where(epoch % 2, v, np.nan) for c, v in columns.items() if c != "epoch"
+        }
         columns |= {"beta": np.clip(epoch / 10, 0, 1), "learning_rate": 1e-3 * 0.99**epoch, "is_best": epoch == 31}
         write_table(tmp_path / name, columns)
         return tmp_path / name

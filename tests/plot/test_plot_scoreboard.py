@@ -96,6 +96,8 @@ def test_names_that_nobody_listed_are_shown_as_they_are() -> None:
     assert describe("reconstruction", "mse_gene").lower_is_better and describe("reconstruction", "mse_gene").extra
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.12345, "0.123"), (-0.0004, "-0.000"), (1234.5, "1.23e+03"), (12.3, "12.3")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.12345, "0.123"), (-0.0004, "-0.000"), (1234.5, "1.23e+03"), (12.3, "12.3")]
+)
 def test_numbers(value: float, text: str) -> None:
     assert number(value) == text

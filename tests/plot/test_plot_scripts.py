@@ -61,21 +61,25 @@ def test_many_cell_types_get_a_legend(
 ) -> None:
     path = tiny_counts()
     data = ad.read_h5ad(path)
-    data.obs["label"] = pd.Categorical([f"a rather long name of a type {i % 30}" if i % 40 else np.nan for i in range(120)])
+    data.obs["label"] = pd.Categorical(
+        [f"a rather long name of a type {i % 30}" if i % 40 else np.nan for i in range(120)]
+    )
     data.write_h5ad(path)
     run_script("plot_umap.py", "--umap", layout(), "--cells", path, "--output", tmp_path / "u.png")
     words = _words(tmp_path / "u.svg")
     assert "a rather long name of a ..." in words and "not known" in words
 
 
-def test_umap_errors(run_script: Run, tiny_counts: Callable[..., Path], layout: Callable[..., Path], tmp_path: Path) -> None:
+def test_umap_errors(
+    run_script: Run, tiny_counts: Callable[..., Path], layout: Callable[..., Path], tmp_path: Path
+) -> None:
     write_table(tmp_path / "bad.parquet", {"cell_id": ["cell0"], "umap1": [0.0]})
     output = ("--output", tmp_path / "u.png")
     with pytest.raises(UserError, match=r"column 'umap_1' does not exist; did you mean 'umap1'"):
         run_script("plot_umap.py", "--umap", tmp_path / "bad.parquet", "--cells", tiny_counts(), *output)
     with pytest.raises(UserError, match="20 of 140 cells are not in this file; the first is 'cell120'"):
         run_script("plot_umap.py", "--umap", layout(140), "--cells", tiny_counts(), *output)
-    with pytest.raises(UserError, match="--settings.dpi: input should be greater than or equal to 50"):
+    with pytest.raises(UserError, match=r"--settings\.dpi: input should be greater than or equal to 50"):
         run_script("plot_umap.py", "--umap", layout(), "--cells", tiny_counts(), "--settings", '{"dpi": 1}', *output)
 
 
@@ -116,7 +120,18 @@ def test_scores_show_every_state(run_script: Run, scores: Callable[..., pd.DataF
     arguments = ("--scores", tmp_path / "scores.parquet", "--dataset", "pancreas", "--settings", '{"dpi": 80}')
     _same_again(run_script, output, "plot_scores.py", *arguments)
     words = _words(output.with_suffix(".svg"))
-    for text in ("held-out cells", "all cells", "harmony", "▼ weak", "random", "n/a", "✕ failed", "(2 of 3)", "MSE ↓", "0.740"):
+    for text in (
+        "held-out cells",
+        "all cells",
+        "harmony",
+        "▼ weak",
+        "random",
+        "n/a",
+        "✕ failed",
+        "(2 of 3)",
+        "MSE ↓",
+        "0.740",
+    ):
         assert text in words
     assert "control_random" not in words and "nan" not in words
 
@@ -127,7 +142,14 @@ def test_genes_are_named_and_coloured(run_script: Run, tiny_counts: Callable[...
     vectors = np.random.default_rng(0).normal(size=(60, 6))
     write_embedding(tmp_path / "gene_embedding.parquet", "gene_id", genes, vectors, {})
     write_table(tmp_path / "hvg.parquet", {"gene_id": genes, "symbol": [f"SYM{i}" for i in range(60)]})
-    files = ("--embedding", tmp_path / "gene_embedding.parquet", "--counts", counts, "--genes", tmp_path / "hvg.parquet")
+    files = (
+        "--embedding",
+        tmp_path / "gene_embedding.parquet",
+        "--counts",
+        counts,
+        "--genes",
+        tmp_path / "hvg.parquet",
+    )
     output = tmp_path / "genes.png"
     _same_again(run_script, output, "plot_genes.py", *files, "--title", "direct", "--settings", '{"dpi": 80}')
     words = _words(output.with_suffix(".svg"))

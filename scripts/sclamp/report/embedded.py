@@ -60,7 +60,7 @@ def assemble(cells: str | Path, runs: Sequence[Run], output: str | Path, code: s
     with opened(cells) as file:
         obs, var = read_frame(file, "obs").index, read_frame(file, "var").index
     stored = read_uns(cells)
-    _check_ids(cells, obs, runs)
+    _check_ids(cells, obs, var, runs)
     with written_aside(output) as aside:
         shutil.copyfile(cells, aside)
         with h5py.File(aside, "r+") as file:
@@ -70,8 +70,8 @@ def assemble(cells: str | Path, runs: Sequence[Run], output: str | Path, code: s
             write_elem(file, "uns/sclamp", json.dumps(stored))
 
 
-def _check_ids(cells: str | Path, obs: pd.Index, runs: Sequence[Run]) -> None:
-    """Every embedding must hold exactly the data set's cells; all that do not are named."""
+def _check_ids(cells: str | Path, obs: pd.Index, var: pd.Index, runs: Sequence[Run]) -> None:
+    """Every embedding must hold exactly the data set's cells, and none but its genes; all that do not are named."""
     problems = []
     for run in runs:
         path = run.folder / "cell_embedding.parquet"
@@ -84,6 +84,10 @@ def _check_ids(cells: str | Path, obs: pd.Index, runs: Sequence[Run]) -> None:
             problems.append(f"{path}: {len(lost)} cells of {cells} have no embedding; the first is '{lost[0]}'.")
         if len(extra := ids.difference(obs)):
             problems.append(f"{path}: {len(extra)} cells are not in {cells}; the first is '{extra[0]}'.")
+        if (path := run.folder / "gene_embedding.parquet").is_file():
+            foreign = pd.Index(read_table(path)["gene_id"].to_pylist(), dtype=object).difference(var)
+            if len(foreign):
+                problems.append(f"{path}: {len(foreign)} genes are not in {cells}; the first is '{foreign[0]}'.")
     if problems:
         raise UserError(*problems)
 

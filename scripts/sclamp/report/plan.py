@@ -88,7 +88,12 @@ def read_plan(text: str) -> Plan:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"--plan: not valid JSON ({error}).") from error
-    kinds: dict[str, type | tuple[type, ...]] = {"results": str, "datasets": (dict, list), "models": dict, "seeds": list}
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "results": str,
+        "datasets": (dict, list),
+        "models": dict,
+        "seeds": list,
+    }
     problems = [f"--plan: '{key}' is missing." for key in kinds if key not in raw]
     problems += [
         f"--plan: '{key}' has the wrong kind ({type(raw[key]).__name__})."

@@ -92,5 +92,5 @@ def _tail(log: Path) -> list[str]:
     with open(log, "rb") as handle:
         handle.seek(max(0, log.stat().st_size - 64_000))
         text = handle.read().decode("utf-8", errors="replace")
-    lines = [line.rsplit("\r", 1)[-1].rstrip()[:400] for line in text.rstrip().splitlines()]
-    return lines[-LINES:] or ["(the log is empty)"]
+    lines = [line.rsplit("\r", 1)[-1].rstrip()[:400] for line in text.rstrip().split("\n")]
+    return lines[-LINES:] if any(lines) else ["(the log is empty)"]

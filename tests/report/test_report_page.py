@@ -1,0 +1,171 @@
+"""The page: everything is on it, nothing is fetched, nothing is executed that came from the data."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sclamp.report.page import render
+from sclamp.report.plan import Plan, read_plan
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-extensions", "--enable-logging=stderr",
+)  # fmt: skip
+
+
+class _Page(HTMLParser):
+    """Collects tags, ids, links, alternative texts; checks that tags are closed in order."""
+
+    VOID = frozenset({"meta", "link", "img", "input", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def _words(text: str) -> str:
+    text = re.sub(r"<(script|style)>.*?</\1>", "", text, flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", text))
+
+
+def test_it_says_what_was_asked_found_and_lost(results: Plan) -> None:
+    words = _words(render(results))
+    for text in (
+        "A demo &lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;",
+        "pca ranks first: Total 0.615 ± 0.007 over 2 seeds",
+        "direct ranks below pca: it adds nothing.",
+        "pancreas, direct, seed 2: train: the job did not finish.",
+        "the loss is nan &lt;script&gt;",
+        "the gene prior &#39;text&#39; covers only 75% of the genes &#39;hvg&#39;",
+        "is small",
+        "84 / 12 / 24",
+        "LOST0",
+        "✕ failed",
+        "▼ below pca",
+        "BRAS: failed for every model: broken &lt;script&gt;",
+        "7 of 8",
+        "torch",
+        "abababab",
+        "PMLR 267:24850-24868",
+        "max_epochs: 60",
+    ):
+        assert text in words, text
+    assert "line 20" not in words, "only the last lines of a log are shown"
+    assert "nan " not in words.replace("the loss is nan ", "")
+
+
+def test_nothing_is_fetched_and_data_cannot_run(results: Plan) -> None:
+    page = render(results)
+    parsed = _Page(page)
+    assert not parsed.open
+    for tag, attributes in parsed.tags:
+        for name in ("src", "href", "data", "action", "poster", "srcset"):
+            value = attributes.get(name) or ""
+            assert not value or value.startswith(("data:", "#")), (tag, name, value[:60])
+    assert not re.search(r"@import|url\(|fetch\(|XMLHttp|import\(", page)
+    assert len(parsed.all("script")) == 1, "what came from the data must not become a script"
+
+
+def test_it_is_accessible(results: Plan) -> None:
+    parsed = _Page(render(results))
+    assert parsed.all("html")[0]["lang"] == "en"
+    images = parsed.all("img")
+    assert len(images) == 2 + 2 + 1, "UMAPs of two models, curves of two phases, one gene map"
+    assert all(image["alt"] and image["width"] for image in images)
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {a["href"] for a in parsed.all("a")} <= {f"#{name}" for name in ids}
+    assert all(th.get("scope") in {"row", "col", "colgroup"} for th in parsed.all("th"))
+
+
+def test_equal_results_give_equal_pages(results: Plan) -> None:
+    assert render(results) == render(results)
+
+
+def test_the_page_exists_before_anything_else_does(tmp_path: Path, plan_of: Callable[..., dict[str, Any]]) -> None:
+    raw = plan_of(tmp_path / "nothing")
+    raw["datasets"] = ["pancreas"]
+    words = _words(render(read_plan(json.dumps(raw))))
+    assert "No score exists yet" in words
+    assert "0 of 8" in words
+    assert "The cells were not prepared." in words
+    assert "pancreas: the prepared cells" in words
+
+
+def test_a_damaged_table_is_named(results: Plan) -> None:
+    from sclamp.core.errors import UserError
+
+    broken = results.run("pancreas", "pca", 1).folder / "cell_embedding.parquet"
+    broken.write_bytes(b"not parquet at all")
+    with pytest.raises(UserError, match=r"cell_embedding\.parquet: cannot be read as Parquet"):
+        render(results)
+
+
+def test_the_script_writes_the_page(results: Plan, tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "scripts/write_report.py"
+    command = [
+        sys.executable,
+        str(script),
+        "--plan",
+        json.dumps(results.raw),
+        "--output",
+        str(tmp_path / "report.html"),
+    ]
+    subprocess.run(command, check=True)
+    assert (tmp_path / "report.html").stat().st_size > 50_000
+    command[command.index("--plan") + 1] = "{}"
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "write_report.py: 4 problems" in run.stderr and "Traceback" not in run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_opens_it_without_errors_or_requests(results: Plan, tmp_path: Path) -> None:
+    page = render(results)
+    probe = """<script>
+    const table = document.querySelector("table.scores"), box = document.querySelector("input.more");
+    const models = () => [...table.querySelectorAll("tbody th")].map((th) => th.dataset.v);
+    const visible = () => [...table.rows[1].cells].filter((cell) => cell.offsetWidth > 0).length;
+    const total = [...table.querySelectorAll("thead button")].find((button) => button.textContent === "Total");
+    const before = models(), few = visible();
+    total.click(); box.click();
+    const images = [...document.images].filter((image) => image.naturalWidth > 0).length;
+    const resources = performance.getEntriesByType("resource").filter((r) => !r.name.startsWith("data:")).length;
+    const sorted = total.closest("th").ariaSort;
+    console.log("PROBE " + JSON.stringify({before, after: models(), images, resources, few, all: visible(), sorted}));
+    </script>"""
+    path = tmp_path / "report.html"
+    path.write_text(page.replace("</body>", f"{probe}</body>"), encoding="utf-8")
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()]
+    log = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stderr
+    console = [line for line in log.splitlines() if "CONSOLE" in line]
+    assert len(console) == 1, console
+    found = json.loads(re.search(r"PROBE (\{.*?\})\"", console[0]).group(1))  # type: ignore[union-attr]
+    assert (found["images"], found["resources"]) == (5, 0)
+    assert found["before"] == ["direct", "pca", "control_random"]
+    assert found["after"] == ["direct", "control_random", "pca"], "sorted the other way, controls apart"
+    assert found["sorted"] == "ascending"
+    assert (found["few"], found["all"]) == (7, 8), "a variant of a score shows on demand"
