@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -124,6 +125,11 @@ def test_tables_of_names_with_and_without_header(tmp_path: Path) -> None:
     for text in ("OLD\tNEW\n", "alias\tsymbol\nOLD\tNEW\n", "symbol\tnote\talias\nNEW\t-\tOLD\n"):
         (tmp_path / "a.tsv").write_text(text)
         assert match_to(genes, prior, Matching(aliases=str(tmp_path / "a.tsv"))).rows == [[0]], text
+    frame = pd.DataFrame({"alias": pd.Categorical(["OLD", "x"]), "note": [1, 2], "symbol": ["NEW", None]}).set_index(
+        "symbol"
+    )
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert match_to(genes, prior, Matching(aliases=str(tmp_path / "a.parquet"))).rows == [[0]]
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,8 @@ class TextPrior(GenePrior):
     max_tokens: int | None = Field(None, ge=8)
     """Tokens read per text, longer ones are cut; null reads as many as the model can."""
     precision: Literal["32", "bf16"] = "32"
-    """bf16 is about twice as fast on processors and GPUs that have it; vectors differ by about 0.01%."""
-    batch_size: int = Field(32, ge=1)
+    """bf16 is about twice as fast on processors and GPUs that have it; vectors differ by about 1%."""
+    batch_size: int = Field(16, ge=1)
     """Texts per forward pass."""
 
 

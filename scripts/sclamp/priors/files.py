@@ -56,18 +56,23 @@ def _from_table(settings: FilePrior) -> GeneVectors:
 
 def _from_npz(settings: FilePrior) -> GeneVectors:
     path, wanted = settings.path, {"id_column": settings.id_column, "embedding_column": settings.embedding_column}
+    ids, values = read_npz(path, wanted)
+    if ids.ndim != 1 or values.ndim != 2 or len(ids) != len(values):
+        shapes = f"{wanted['id_column']} {ids.shape}, {wanted['embedding_column']} {values.shape}"
+        raise UserError(f"{path}: ids (n) and vectors (n, width) are expected, found {shapes}.")
+    names = GeneNames([str(name) for name in ids])
+    return GeneVectors(names, stacked(path, names.ids, values))
+
+
+def read_npz(path: str, wanted: dict[str, str]) -> list[np.ndarray]:
+    """Arrays of an npz file (key of the settings -> name of the array). Errors: a damaged file, missing arrays."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             missing = {key: name for key, name in wanted.items() if name not in arrays.files}
             if missing:
                 known = arrays.files
                 raise UserError(*(f"{path}: " + unknown(f"{key}: array", n, known) for key, n in missing.items()))
-            ids, values = (arrays[name] for name in wanted.values())
+            return [arrays[name] for name in wanted.values()]
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         hint = "strings must be saved as text, not as objects"
         raise UserError(f"{path}: cannot be read as npz ({error}); {hint}.") from error
-    if ids.ndim != 1 or values.ndim != 2 or len(ids) != len(values):
-        shapes = f"{wanted['id_column']} {ids.shape}, {wanted['embedding_column']} {values.shape}"
-        raise UserError(f"{path}: ids (n) and vectors (n, width) are expected, found {shapes}.")
-    names = GeneNames([str(name) for name in ids])
-    return GeneVectors(names, stacked(path, names.ids, values))

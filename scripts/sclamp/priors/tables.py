@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sclamp.core.errors import UserError, unknown
+from sclamp.priors.names import text_column
 
 SEPARATORS = {".tsv": "\t", ".txt": "\t", ".tab": "\t", ".csv": ","}
 PARQUET = {".parquet", ".pq"}
@@ -45,20 +46,27 @@ def _readable(path: str | Path) -> Iterator[None]:
         raise UserError(f"{path}: damaged or truncated ({error}).") from error
 
 
-def read_frame(path: str | Path, text: tuple[str, ...] = ()) -> Any:
+def read_frame(path: str | Path, text: tuple[str, ...] = (), only: tuple[str, ...] | None = None) -> Any:
     """Read a table with a header as a pandas DataFrame.
 
-    text: columns whose values are taken as they stand (a gene may be called "NA" or "1").
+    text: columns whose values are taken as they stand (a gene may be called "NA" or "1"). only: columns that are read
+    where the table has them; None reads all.
     """
     import pandas as pd
 
     with _readable(path):
         if suffix(path) in PARQUET:
-            return pd.read_parquet(path)
+            import pyarrow.parquet as pq
+
+            columns = None if only is None else [name for name in pq.read_schema(path).names if name in only]
+            return pq.read_table(path, columns=columns).to_pandas(ignore_metadata=True)  # an index stays a column
         with warnings.catch_warnings():  # rows longer than the header are an error, not row names
             warnings.simplefilter("error", pd.errors.ParserWarning)
             separator, types = SEPARATORS[suffix(path)], dict.fromkeys(text, str)
-            return pd.read_csv(path, sep=separator, converters=types, index_col=False, low_memory=False)
+            return pd.read_csv(
+                path, sep=separator, converters=types, index_col=False, low_memory=False,
+                usecols=None if only is None else lambda name: name in only,
+            )  # fmt: skip
 
 
 def need_columns(path: str | Path, table: Any, columns: dict[str, str]) -> None:
@@ -78,8 +86,9 @@ def read_pairs(path: str | Path, first: str, second: str) -> list[tuple[str, str
 
     with _readable(path):
         if suffix(path) in PARQUET:
-            table = pd.read_parquet(path).fillna("").astype(str)
-            table = pd.DataFrame([list(table.columns), *table.to_numpy().tolist()])
+            frame = read_frame(path)
+            columns = [[str(name), *text_column(frame[name])] for name in frame.columns]
+            table = pd.DataFrame(dict(enumerate(columns)))
         else:
             table = pd.read_csv(path, sep=SEPARATORS[suffix(path)], header=None, dtype=str, keep_default_na=False)
     if table.shape[1] < 2:
