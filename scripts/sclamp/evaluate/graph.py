@@ -70,7 +70,7 @@ def local_scales(distances: np.ndarray, target: float) -> tuple[np.ndarray, np.n
         middle[open_] = np.where(bounded, (low[open_] + np.where(bounded, high[open_], 0)) / 2, middle[open_] * 2)
     # Means count the cell itself, at distance 0, as UMAP does.
     sums, counts = np.where(np.isfinite(distances), distances, 0).sum(axis=1), np.isfinite(distances).sum(axis=1) + 1
-    own_mean, overall = sums / counts, sums.sum() / counts.sum()
+    own_mean, overall = sums / counts, sums.sum() / max(counts.sum(), 1)
     least = LEAST_SCALE * np.where(nearest > 0, own_mean, overall)
     # Where all cells coincide any scale gives the same weights; it only must not be zero.
     scale = np.maximum(middle, np.where(least > 0, least, 1.0)).astype(np.float32)

@@ -69,6 +69,8 @@ def umap_layout(graph: sparse.csr_matrix, seed: int) -> np.ndarray:
     Edges pull in proportion to their weight (strong ones in every epoch, weak ones now and then), random other nodes
     push; the step shrinks linearly. Starts from the eigenvectors of the graph.
     """
+    if graph.shape[0] == 0:
+        return np.empty((0, 2), np.float32)
     rng = np.random.default_rng(seed)
     places = spectral_start(graph, rng)
     edges = graph.tocoo()
@@ -135,7 +137,9 @@ def _eigenvectors(graph: sparse.csr_matrix, rng: np.random.Generator) -> np.ndar
     root = np.sqrt(np.asarray(graph.sum(axis=1), dtype=np.float64).ravel())
     scaled = sparse.diags(1 / root) @ graph.astype(np.float64) @ sparse.diags(1 / root)
     width = min(n_nodes - 1, max(8, int(np.sqrt(n_nodes))))
-    values, vectors = eigsh(scaled, k=3, which="LA", ncv=width, tol=1e-4, v0=np.ones(n_nodes), maxiter=n_nodes * 5)
+    # A start that shares a symmetry of the graph would never reach the eigenvectors without it.
+    start = rng.normal(size=n_nodes)
+    values, vectors = eigsh(scaled, k=3, which="LA", ncv=width, tol=1e-4, v0=start, maxiter=n_nodes * 5)
     smooth = vectors[:, np.argsort(-values)[1:3]] / root[:, None]
     smooth *= np.where(smooth[np.abs(smooth).argmax(axis=0), [0, 1]] < 0, -1, 1)  # signs are arbitrary: fix them
     return smooth / np.abs(smooth).max(axis=0)

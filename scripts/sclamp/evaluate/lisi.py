@@ -54,7 +54,7 @@ def lisi(weights: np.ndarray, indices: np.ndarray, groups: np.ndarray) -> np.nda
     weights, indices (n, k): of the neighbours. groups (n,): codes of batches or labels.
     """
     near = groups[indices]
-    simpson = np.zeros(len(groups))
+    simpson = np.zeros(len(near))
     for group in range(int(groups.max()) + 1):
         simpson += np.where(near == group, weights, 0).sum(axis=1) ** 2
     return 1 / simpson

@@ -6,6 +6,9 @@ import numpy as np
 
 from sclamp.evaluate.measure import NotApplicable
 
+NO_SHARE = 1e-12
+"""Below this, what the batches explain is rounding."""
+
 
 def batch_variance_share(points: np.ndarray, batches: np.ndarray) -> float:
     """Share of the variance of an embedding (n, d) that lies between batches.
@@ -24,6 +27,6 @@ def batch_variance_share(points: np.ndarray, batches: np.ndarray) -> float:
 def pcr_comparison(before: np.ndarray, after: np.ndarray, batches: np.ndarray) -> float:
     """Relative decrease of the variance share of batches (Luecken et al. 2022); 0 where it did not decrease."""
     share = batch_variance_share(before, batches)
-    if share == 0:
+    if share < NO_SHARE:
         raise NotApplicable("batches explain no variance of the reference embedding")
     return max(0.0, (share - batch_variance_share(after, batches)) / share)
