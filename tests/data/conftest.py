@@ -12,6 +12,11 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from sclamp.config.datasets import Dataset
+from sclamp.data.check import Report, check_dataset
+from sclamp.data.settings import UsedWith
+from sclamp.data.sources import Source
+
 CELL_TYPES = ("acinar", "beta", "ductal")
 
 
@@ -56,6 +61,33 @@ def raw_file(tmp_path: Path, raw: anndata.AnnData) -> Callable[..., Path]:
     return write
 
 
-def messages(error: pytest.ExceptionInfo[Any]) -> str:
-    """All problems of a UserError as one text."""
-    return "\n".join(error.value.problems)
+@pytest.fixture
+def check() -> Callable[..., Report]:
+    """Check a file with settings of the dataset, gene selections and gene priors, all as plain mappings."""
+
+    def run(path: Path, selections: dict | None = None, priors: dict | None = None, **settings: Any) -> Report:
+        dataset = Dataset.model_validate({"path": str(path), "quality": {"min_cells": 0}, **settings})
+        used = UsedWith.model_validate({"gene_selections": selections or {}, "gene_priors": priors or {}})
+        return check_dataset(dataset, used.gene_selections, used.gene_priors)
+
+    return run
+
+
+@pytest.fixture
+def said() -> Callable[[Report, str], list[str]]:
+    """The messages of a report at one level."""
+    return lambda report, level: [finding.message for finding in report.findings if finding.level == level]
+
+
+@pytest.fixture
+def dense_of() -> Callable[[Source], np.ndarray]:
+    """All blocks of a source as one dense matrix, after a check of what `Source.blocks` promises."""
+
+    def read(source: Source) -> np.ndarray:
+        blocks = list(source.blocks())
+        for block in blocks:
+            assert block.format == "csr" and block.has_canonical_format and (block.data != 0).all()
+        assert len(blocks) > 5, "the test is about several blocks"
+        return sparse.vstack(blocks).toarray()
+
+    return read

@@ -34,7 +34,10 @@ def test_counts_pass(raw, kind):
         (lambda x: np.log10(1 + normalised(x)), "log-normalised (base 10)"),
         (normalised, "normalised to a common sum"),
         (lambda x: (x - x.mean(0)) / (x.std(0) + 1), "scaled (z-scored)"),
-        (lambda x: np.log1p(normalised(x) * np.linspace(0.5, 1.7, x.shape[1])), "log-normalised (fractional, none above"),
+        (
+            lambda x: np.log1p(normalised(x) * np.linspace(0.5, 1.7, x.shape[1])),
+            "log-normalised (fractional, none above",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["float32", "float64"])

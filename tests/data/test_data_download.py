@@ -84,5 +84,5 @@ def test_no_server(tmp_path, monkeypatch):
 
 
 def test_plain_http_to_other_machines_is_refused():
-    with pytest.raises(UserError, match="'http://example.org/x' is not encrypted; use https"):
+    with pytest.raises(UserError, match=r"'http://example\.org/x' is not encrypted; use https"):
         download("http://example.org/x", "0" * 64)

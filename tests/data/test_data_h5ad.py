@@ -27,7 +27,9 @@ def write(path: Path, counts: sparse.csr_matrix, data_type=np.float32, index_typ
         {"batch": pd.Categorical(["a", "b"] * (counts.shape[0] // 2)), "label": pd.Categorical([None, "x"] * 25)},
         index=[f"c{i}" for i in range(counts.shape[0])],
     )
-    var = pd.DataFrame({"symbol": [f"s{i}" for i in range(counts.shape[1])]}, index=[f"g{i}" for i in range(counts.shape[1])])
+    var = pd.DataFrame(
+        {"symbol": [f"s{i}" for i in range(counts.shape[1])]}, index=[f"g{i}" for i in range(counts.shape[1])]
+    )
     uns = {"spec": {"batches": ["a", "b"]}, "provenance": {"seed": 1}}
     with counts_writer(path, obs, var, counts.nnz, data_type, index_type, obsm or {}, uns) as writer:
         start = 0
@@ -107,7 +109,9 @@ def test_a_row_larger_than_a_block_stands_alone(monkeypatch):
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path):
-    first, second = (write(tmp_path / name, matrix(), split=cut) for name, cut in (("a.h5ad", (3,)), ("b.h5ad", (20, 40))))
+    first, second = (
+        write(tmp_path / name, matrix(), split=cut) for name, cut in (("a.h5ad", (3,)), ("b.h5ad", (20, 40)))
+    )
     assert first.read_bytes() == second.read_bytes()
 
 

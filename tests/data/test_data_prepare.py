@@ -51,12 +51,19 @@ def test_canonical_columns_and_spec(raw, raw_file):
     assert list(obs.columns[:6]) == ["batch", "label", "split", "library_size", "n_genes", "mito_share"]
     assert list(obs["batch"]) == list(raw.obs["donor"]) and list(obs["label"]) == list(raw.obs["cell_type"])
     assert set(obs["split"].cat.categories) == {"train", "val", "test"}
-    assert list(obs.columns[6:]) == ["cell_type", "donor", "age"] and list(var.columns) == ["symbol", "n_cells", "total_counts", "ensembl"]
+    assert list(obs.columns[6:]) == ["cell_type", "donor", "age"] and list(var.columns) == [
+        "symbol",
+        "n_cells",
+        "total_counts",
+        "ensembl",
+    ]
     train = (obs["split"] == "train").to_numpy()
     assert spec["batches"] == ["d1", "d2", "d3"] and spec["labels"] == ["acinar", "beta", "ductal"]
     assert spec["recipe"] == {"target_sum": 1e4, "log1p": True, "clip": 10.0}
     assert spec["covariates"]["categorical"] == {"donor": ["d1", "d2", "d3"]}
-    np.testing.assert_allclose(spec["covariates"]["continuous"]["age"], [obs["age"][train].mean(), obs["age"][train].std(ddof=0)])
+    np.testing.assert_allclose(
+        spec["covariates"]["continuous"]["age"], [obs["age"][train].mean(), obs["age"][train].std(ddof=0)]
+    )
     assert covariates.shape == (90, 4) and covariates.dtype == np.float32
     np.testing.assert_array_equal(covariates[:, :3].argmax(1), raw.obs["donor"].cat.codes)
     assert CountMap(path).mapped
@@ -151,7 +158,9 @@ def test_same_settings_same_bytes(raw_file):
 def test_layouts_of_one_matrix_give_one_result(raw_file):
     files = [
         raw_file(lambda data, kind=kind: setattr(data, "X", kind(data.X)), f"{i}.h5ad")
-        for i, kind in enumerate([sparse.csr_matrix, sparse.csc_matrix, lambda x: x.toarray(), lambda x: x.astype(np.int32)])
+        for i, kind in enumerate(
+            [sparse.csr_matrix, sparse.csc_matrix, lambda x: x.toarray(), lambda x: x.astype(np.int32)]
+        )
     ]
     assert len({prepare(path, label="cell_type").read_bytes() for path in files}) == 1
 

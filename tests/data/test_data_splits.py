@@ -91,15 +91,27 @@ def test_a_column_names_the_parts(obs):
     ("settings", "message"),
     [
         ({"column": "fald"}, r"split\.column: obs column 'fald' does not exist; did you mean 'fold'"),
-        ({"column": "fold", "train": "0", "val": "1", "test": "2"}, r"'fold' has the value '3' \(2\d\d cells\), which is none of '0', '1', '2'"),
+        (
+            {"column": "fold", "train": "0", "val": "1", "test": "2"},
+            r"the value '3' \(2\d\d cells\), which is none of '0', '1', '2'",
+        ),
         ({"column": "fold", "train": "0", "val": "1", "test": None}, "has the value '2'"),
-        ({"column": "part"}, r"no validation cells among 997 \(split\.column is 'part', split\.train 'train', split\.val 'val'\)"),
+        ({"column": "part"}, r"no validation cells among 997 \(split\.column is 'part', "),
         ({"strategy": "hold_out"}, "hold_out needs split.group, or a batch column"),
-        ({"strategy": "hold_out", "group": "donor", "hold_out": ["d9"]}, "value of obs column 'donor' 'd9' does not exist; did you mean"),
-        ({"strategy": "hold_out", "group": "donor", "hold_out": ["d1", "d2", "d3", "d4", "d5"]}, r"no training cells among 997 \(split\.hold_out is d1, "),
-        ({"strategy": "hold_out", "group": "donors"}, r"split\.group: obs column 'donors' does not exist; did you mean 'donor'"),
+        (
+            {"strategy": "hold_out", "group": "donor", "hold_out": ["d9"]},
+            "obs column 'donor' 'd9' does not exist; did you mean",
+        ),
+        (
+            {"strategy": "hold_out", "group": "donor", "hold_out": ["d1", "d2", "d3", "d4", "d5"]},
+            r"no training cells among 997 \(split\.hold_out is d1, ",
+        ),
+        (
+            {"strategy": "hold_out", "group": "donors"},
+            r"split\.group: obs column 'donors' does not exist; did you mean 'donor'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_impossible_splits(obs, settings, message):
     with pytest.raises(UserError, match=message):
         split(obs.assign(part="train"), **settings)

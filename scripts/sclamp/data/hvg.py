@@ -141,12 +141,13 @@ def _normalized_dispersion(mean: np.ndarray, variance: np.ndarray, flavor: str) 
     if flavor == "seurat":
         center, spread = groups.transform("mean").to_numpy(), groups.transform("std").to_numpy()
         alone = np.isnan(spread)  # one gene in its bin: its value becomes 1
-        center, spread = np.where(alone, 0.0, center), np.where(alone, center, spread)
+        alike = spread < 1e-10 * np.abs(center)  # equal but for rounding, as in batches of a few cells: 0, not infinite
+        center, spread = np.where(alone, 0.0, center), np.where(alone, center, np.where(alike, np.inf, spread))
     else:
         center = groups.transform("median").to_numpy()
         deviations = pd.Series(np.abs(dispersion - center)).groupby(codes)
         spread = deviations.transform("median").to_numpy() / _MAD_OF_NORMAL
-    with np.errstate(divide="ignore", invalid="ignore"):  # no spread: NaN, never selected, or infinite, as in scanpy
+    with np.errstate(divide="ignore", invalid="ignore"):  # cell_ranger without spread: NaN or infinite, as in scanpy
         return (dispersion - center) / spread
 
 
