@@ -25,5 +25,5 @@ def graph_connectivity(graph: sparse.csr_matrix, labels: np.ndarray) -> float:
 def directed_graph(neighbors: Neighbors, n_neighbors: int) -> sparse.csr_matrix:
     """Edges from each cell to its n_neighbors - 1 nearest others, (n, n) of ones."""
     nearest = neighbors.indices[:, : n_neighbors - 1]
-    starts = np.arange(0, nearest.size + 1, nearest.shape[1])
+    starts = np.arange(len(nearest) + 1) * nearest.shape[1]
     return sparse.csr_matrix((np.ones(nearest.size, np.float32), nearest.ravel(), starts), shape=(len(nearest),) * 2)

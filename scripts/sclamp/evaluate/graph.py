@@ -31,7 +31,7 @@ def fuzzy_graph(neighbors: Neighbors, n_neighbors: int) -> sparse.csr_matrix:
     with np.errstate(under="ignore"):
         strength = np.exp(-np.maximum(beyond, 0) / scale[:, None])
     n_cells = len(indices)
-    starts = np.arange(0, n_cells * others + 1, others)
+    starts = np.arange(n_cells + 1) * others
     directed = sparse.csr_matrix((strength.ravel(), indices.ravel(), starts), shape=(n_cells, n_cells))
     directed.eliminate_zeros()
     directed.sort_indices()
