@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from sclamp.config.datasets import Dataset
 from sclamp.data.findings import Finding, table
 from sclamp.data.genes import id_type, species, without_version
 
@@ -52,6 +53,21 @@ def test_lognormalised_values_and_where_the_counts_are(raw_file, check, said):
     )
     assert message.endswith("Counts seem to be in raw and layers/counts: set counts to it.")
     assert not said(check(raw_file(lognormalised), counts="layers/counts"), "error")
+
+
+def test_counts_stored_by_gene_are_found_too(raw_file, check, said):
+    def change(data):
+        lognormalised(data)
+        data.raw = None
+        data.layers["umis"] = sparse.csc_matrix(data.layers.pop("counts"))
+        data.layers["scaled"] = np.full(data.shape, 0.5)
+
+    assert said(check(raw_file(change)), "error")[0].endswith("Counts seem to be in layers/umis: set counts to it.")
+
+
+def test_one_digest_for_several_files():
+    with pytest.raises(ValueError, match="sha256 is the digest of one file, and path lists 2"):
+        Dataset(path=("a.h5ad", "b.h5ad"), sha256="0" * 64)
 
 
 # --- annotation -------------------------------------------------------------------------------------------------------

@@ -40,9 +40,9 @@ class Split(Section):
     strategy: Literal["stratified", "random", "hold_out"] = "stratified"
     """stratified keeps the shares of the labels; hold_out keeps whole batches (or groups) apart."""
     val_share: float = Field(0.1, gt=0, lt=1)
-    """Share of cells for validation."""
+    """Share of cells for validation (strategy hold_out: of the cells that are not held out)."""
     test_share: float = Field(0.2, ge=0, lt=1)
-    """Share of cells for testing."""
+    """Share of cells for testing (strategy hold_out without `hold_out`: groups are drawn until they hold it)."""
     group: str | None = None
     """obs column whose values are held out as a whole (strategy hold_out); null takes the batch column."""
     hold_out: tuple[str, ...] = ()
@@ -89,7 +89,7 @@ class Dataset(Section):
     gene_ids: str | None = None
     """var column with gene identifiers; null takes the var index."""
     gene_symbols: str | None = None
-    """var column with gene symbols, where the identifiers are not symbols."""
+    """var column with gene symbols, where the identifiers are not symbols; null takes `symbol` where there is one."""
     join: Literal["inner", "outer"] = "inner"
     """How the genes of several files are joined."""
     label: str | None = None
@@ -118,4 +118,6 @@ class Dataset(Section):
         remote = [p for p in self.paths if p.startswith(("http://", "https://"))]
         if remote and (self.sha256 is None or len(self.paths) > 1):
             raise ValueError(f"'{remote[0]}' is an address: give one address and its sha256")
+        if self.sha256 is not None and len(self.paths) > 1:
+            raise ValueError(f"sha256 is the digest of one file, and path lists {len(self.paths)}")
         return self

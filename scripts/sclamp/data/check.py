@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from sclamp.config.datasets import Dataset
 from sclamp.config.gene_priors import AnyGenePrior
@@ -100,11 +101,10 @@ def _count_findings(source: Source, dataset: Dataset, seen: Survey) -> list[Find
 
 
 def _starts_with_counts(source: Source) -> bool:
+    values = source.some_values()
     verdict = CountVerdict()
-    for block in source.blocks():
-        verdict.add(block)
-        break
-    return verdict.n_values > 0 and verdict.are_counts
+    verdict.add(sparse.csr_matrix(values[None, :]))
+    return len(values) > 0 and verdict.are_counts
 
 
 def _quality_findings(seen: Survey) -> list[Finding]:

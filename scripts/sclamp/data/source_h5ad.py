@@ -43,6 +43,12 @@ class H5adSource(Source):
         """Dense arrays of obsm."""
         return read_obsm(self.path)
 
+    def some_values(self) -> np.ndarray:
+        """The values of the first block, by cell or by gene, as they are stored."""
+        if self._encoding != "csc_matrix":
+            return super().some_values()
+        return next((part.values for part in self._columns()), np.empty(0))
+
     def elsewhere(self) -> dict[str, Source]:
         """The file's other matrices."""
         with opened(self.path) as file:

@@ -50,6 +50,10 @@ class Source(ABC):
         """Further arrays of one row per cell."""
         return {}
 
+    def some_values(self) -> np.ndarray:
+        """Some of the stored values, at little cost; empty when there are none."""
+        return next((block.data for block in self.blocks()), np.empty(0))
+
     def elsewhere(self) -> dict[str, Source]:
         """Other places of the same file that may hold counts, by their name in the configuration."""
         return {}
