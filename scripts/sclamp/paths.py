@@ -64,21 +64,14 @@ class Paths:
         matching = self.plan.gene_priors[prior].matching
         return [path for path in (matching.aliases, matching.orthologs) if path]
 
-    def parent_of_prior(self, prior: str) -> list[str]:
-        """The global gene prior that a control prior is made of."""
-        parent = self.plan.parent(prior)
-        return [f"{self.out}/gene_priors/{parent}.parquet"] if parent else []
-
     def prior_before_matching(self, prior: str) -> list[str]:
         """The global gene prior that is matched to a dataset; none when the dataset itself is the source."""
         return [] if self.plan.prior_of_dataset(prior) else [f"{self.out}/gene_priors/{prior}.parquet"]
 
     def matched_parent(self, dataset: str, selection: str, prior: str) -> list[str]:
-        """The matched prior that a control of a dataset's own prior is made of."""
+        """The matched prior that a control is made of: the same vectors, so the same coverage."""
         parent = self.plan.parent(prior)
-        if not parent or not self.plan.prior_of_dataset(prior):
-            return []
-        return [f"{self.out}/datasets/{dataset}/gene_priors/{selection}/{parent}.parquet"]
+        return [f"{self.out}/datasets/{dataset}/gene_priors/{selection}/{parent}.parquet"] if parent else []
 
     def matched_priors(self, wildcards: Any) -> dict[str, str]:
         """Name -> matched gene prior, for the priors that a model reads."""

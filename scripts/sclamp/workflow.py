@@ -98,9 +98,8 @@ class Plan:
         return getattr(self.gene_priors[prior], "of", None)
 
     def prior_of_dataset(self, prior: str) -> bool:
-        """True when a gene prior (or the one it is made of) comes from a dataset's own genes or cells."""
-        parent = self.parent(prior)
-        return self.gene_priors[parent or prior].of_dataset
+        """True when a gene prior is made from a dataset's own genes, cells or matched priors."""
+        return self.gene_priors[prior].of_dataset
 
 
 def plan(raw: Any) -> Plan:

@@ -5,7 +5,6 @@ rule build_gene_prior:
     """Build gene prior '{wildcards.gene_prior}' once for all datasets."""
     input:
         sources=lambda w: PATHS.source_files(w.gene_prior),
-        parent=lambda w: PATHS.parent_of_prior(w.gene_prior),
     output:
         prior=f"{OUT}/gene_priors/{{gene_prior}}.parquet",
         sidecar=f"{OUT}/gene_priors/{{gene_prior}}.json",
@@ -21,11 +20,10 @@ rule build_gene_prior:
         runtime=minutes(PLAN, base=120, per_input_gb=600),
     params:
         settings=lambda w: as_json(PLAN.gene_priors[w.gene_prior], without=["matching"]),
-        parent=lambda w, input: options("--of", *input.parent),
         cache=f"{OUT}/.cache/texts",
         code=code_of("build_gene_prior.py"),
     shell:
-        "{PYTHON} {SCRIPTS:q}/build_gene_prior.py --settings {params.settings:q} {params.parent:q}"
+        "{PYTHON} {SCRIPTS:q}/build_gene_prior.py --settings {params.settings:q}"
         " --output {output.prior:q} --sidecar {output.sidecar:q} --cache {params.cache:q}"
         " --code {params.code} > {log:q} 2>&1"
 

@@ -123,6 +123,11 @@ class ShuffledPrior(GenePrior):
     """Gene prior that is shuffled."""
     seed: int = 0
 
+    @property
+    def of_dataset(self) -> bool:
+        """Made from the vectors that were matched to a dataset, so that its coverage is the same."""
+        return True
+
 
 class GaussianPrior(GenePrior):
     """Gaussian vectors with the mean and covariance of another prior."""
@@ -131,6 +136,11 @@ class GaussianPrior(GenePrior):
     of: Name
     """Gene prior whose moments are taken."""
     seed: int = 0
+
+    @property
+    def of_dataset(self) -> bool:
+        """Made from the vectors that were matched to a dataset, so that its coverage is the same."""
+        return True
 
 
 AnyGenePrior = Annotated[
