@@ -63,6 +63,7 @@ def _pcr(cells: CellSet) -> float:
 
 
 KMEANS = f"k-means, k = number of labels, mean over {KMEANS_STARTS} starts"
+SAMPLED = "beyond max_cells of a sample stratified by label"
 LEIDEN = "Leiden (igraph, modularity, 2 iterations, seeded)"
 
 METRICS = (
@@ -84,8 +85,12 @@ METRICS = (
         f"ARI; {LEIDEN}, best NMI of the resolutions",
         lambda c: clustering.ari(c.several_labels, c.best_leiden),
     ),
-    Metric("silhouette_label", "euclidean, scaled to 0..1; as scib", lambda c: (c.label_silhouettes.mean() + 1) / 2),
-    Metric("isolated_labels_silhouette", "labels in the fewest batches; as scib", _isolated_silhouette),
+    Metric(
+        "silhouette_label",
+        f"euclidean, scaled to 0..1; as scib; {SAMPLED}",
+        lambda c: (c.label_silhouettes.mean() + 1) / 2,
+    ),
+    Metric("isolated_labels_silhouette", f"labels in the fewest batches; as scib; {SAMPLED}", _isolated_silhouette),
     Metric(
         "isolated_labels_f1", f"labels in the fewest batches; {LEIDEN}, best of the resolutions; as scib", _isolated_f1
     ),
@@ -97,7 +102,11 @@ METRICS = (
         "cosine, mean over other batches; as scib-metrics",
         lambda c: silhouette.bras(c.embedding, c.several_labels, c.several_batches),
     ),
-    Metric("silhouette_batch", "euclidean, nearest batch; as scib (saturates: never read it alone)", _silhouette_batch),
+    Metric(
+        "silhouette_batch",
+        f"euclidean, nearest batch; as scib; {SAMPLED}; saturates: never read it alone",
+        _silhouette_batch,
+    ),
     Metric(
         "graph_connectivity", "fuzzy symmetric graph; as scib", lambda c: graph_connectivity(c.graph, c.several_labels)
     ),
@@ -106,7 +115,7 @@ METRICS = (
         "strong components of the directed graph; as scib-metrics",
         _connectivity_directed,
     ),
-    Metric("pcr_comparison", "all components, against the PCA of uncorrected data; as scib", _pcr),
+    Metric("pcr_comparison", "all components, against the PCA of uncorrected data; as scib-metrics", _pcr),
 )
 LOGISTIC = "logistic regression, L2"
 
