@@ -2,6 +2,7 @@
 
 
 rule export_embeddings:
+    """Embed the cells and genes of {wildcards.dataset} with {wildcards.model}, seed {wildcards.seed}."""
     input:
         model=f"{RUN}/model.pt",
         counts=lambda w: PATHS.counts(w.dataset, w.model),
@@ -13,7 +14,6 @@ rule export_embeddings:
         f"{RUN}/logs/export.log",
     benchmark:
         f"{RUN}/logs/export.benchmark.tsv"
-    """Embed the cells and genes of {wildcards.dataset} with {wildcards.model}, seed {wildcards.seed}."""
     wildcard_constraints:
         model=one_of(PLAN.models),
     conda:

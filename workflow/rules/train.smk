@@ -2,6 +2,7 @@
 
 
 rule train_model:
+    """Fit {wildcards.model} to {wildcards.dataset} with seed {wildcards.seed}; resumes where a killed job stopped."""
     input:
         counts=lambda w: PATHS.counts(w.dataset, w.model),
         gene_priors=lambda w: list(PATHS.matched_priors(w).values()),
@@ -13,7 +14,6 @@ rule train_model:
         f"{RUN}/logs/train.log",
     benchmark:
         f"{RUN}/logs/train.benchmark.tsv"
-    """Fit {wildcards.model} to {wildcards.dataset} with seed {wildcards.seed}; resumes where a killed job stopped."""
     wildcard_constraints:
         model=one_of(PLAN.names(gradient=True)),
     conda:
