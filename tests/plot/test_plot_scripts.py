@@ -67,7 +67,7 @@ def test_many_cell_types_get_a_legend(
     data.write_h5ad(path)
     run_script("plot_umap.py", "--umap", layout(), "--cells", path, "--output", tmp_path / "u.png")
     words = _words(tmp_path / "u.svg")
-    assert "a rather long name of a ..." in words and "not known" in words
+    assert "a rather long ... a type 7" in words and "not known" in words
 
 
 def test_umap_errors(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -44,6 +45,16 @@ def test_all_colours_are_distinct_and_visible_on_white() -> None:
 
 def test_names_beyond_the_palette_reuse_it() -> None:
     assert style.colours([str(i) for i in range(49)])["48"] == style.PALETTE[0]
+
+
+def test_the_look_holds_for_our_figures_only() -> None:
+    seen = style.styled(lambda: matplotlib.rcParams["axes.titlelocation"])()
+    assert (seen, matplotlib.rcParams["axes.titlelocation"]) == ("left", "center")
+
+
+def test_long_names_keep_both_ends() -> None:
+    assert style.short("CD8-positive, alpha-beta memory T cell, CD45RO-positive") == "CD8-positive, ...-positive"
+    assert style.short("beta") == "beta"
 
 
 def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:

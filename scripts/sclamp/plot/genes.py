@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sclamp.plot import labels
-from sclamp.plot.style import MUTED, NOTHING, colours, dark, new_figure
+from sclamp.plot.style import MUTED, NOTHING, colours, dark, new_figure, short, styled
 
 NEIGHBORS = 10
 COLOURED, MOST_NAMES = 10, 70
@@ -61,6 +61,7 @@ def _principal_plane(unit: np.ndarray) -> np.ndarray:
     return 10 * flat / max(np.abs(flat).max(), 1e-12)
 
 
+@styled
 def draw(at: np.ndarray, symbols: pd.Series, markers: pd.DataFrame, named: int, title: str) -> Figure:
     """Draw genes at (g, 2).
 
@@ -69,7 +70,7 @@ def draw(at: np.ndarray, symbols: pd.Series, markers: pd.DataFrame, named: int, 
     types = sorted(markers["cell_type"].unique(), key=str.lower)
     palette = colours(types)
     columns = 1 + (len(types) - 1) // 26 if types else 0
-    side = columns * (0.45 + 0.075 * max((min(len(name), 26) for name in types), default=0)) if types else 0.1
+    side = columns * (0.4 + 0.066 * max((len(short(name)) for name in types), default=0)) if types else 0.1
     figure = new_figure(MAP + 0.35 + side, MAP + 0.55)
     width, height = figure.get_figwidth(), figure.get_figheight()
     axes = figure.add_axes((0.25 / width, 0.22 / height, MAP / width, MAP / height - 0.02))
@@ -113,7 +114,7 @@ def _legend(axes: Axes, palette: dict[str, str], columns: int) -> None:
     if not palette:
         return
     marks = [Line2D([], [], marker="o", linestyle="", markersize=5, color=colour) for colour in palette.values()]
-    names = [name if len(name) <= 26 else name[:24] + "..." for name in palette]
+    names = [short(name) for name in palette]
     axes.legend(
         marks, names, loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=columns, handletextpad=0.2, columnspacing=0.8,
         borderaxespad=0.3, title="Marker genes of", title_fontsize=8, alignment="left",

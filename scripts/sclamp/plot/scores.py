@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from sclamp.plot.metrics import GROUP_TITLES
 from sclamp.plot.scoreboard import CONTROL, SCOPES, Board, Cell, Column, Row, full_bar, number
-from sclamp.plot.style import BAD, GROUPS, INK, MUTED, RULE, new_figure
+from sclamp.plot.style import BAD, GROUPS, INK, MUTED, RULE, new_figure, styled
 
 ROW, HEAD, WIDTH, AGGREGATE_WIDTH, GAP = 0.27, 1.05, 0.92, 1.08, 0.12
 """Inches: height of a row and of a block's headings, width of a column, of an aggregate, between groups."""
@@ -20,6 +20,7 @@ NOTE = (
 )
 
 
+@styled
 def draw(boards: list[Board]) -> Figure:
     """Draw one block per board, under each other."""
     name_width = 0.35 + 0.082 * max(len(_name(row)) for board in boards for row in board.rows)

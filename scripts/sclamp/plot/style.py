@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -61,9 +61,16 @@ _LOOK: Any = {
 }
 
 
+Draw = TypeVar("Draw", bound=Callable[..., Any])
+
+
+def styled(draw: Draw) -> Draw:
+    """Decorate a function that draws or saves: our look holds inside of it, and nowhere else."""
+    return cast(Draw, matplotlib.rc_context(_LOOK)(draw))
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of the given size in inches, drawn without a screen."""
-    matplotlib.rcParams.update(_LOOK)
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -74,6 +81,7 @@ def colours(names: Sequence[str]) -> dict[str, str]:
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
 
 
+@styled
 def save(figure: Figure, png: str | Path, dpi: int) -> None:
     """Write X.png and, beside it, X.svg; equal figures give equal bytes (no dates, no random ids)."""
     png = Path(png)
@@ -81,6 +89,11 @@ def save(figure: Figure, png: str | Path, dpi: int) -> None:
         figure.savefig(aside, format="png", dpi=dpi, metadata={"Software": None})
     with written_aside(png.with_suffix(".svg")) as aside:
         figure.savefig(aside, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})
+
+
+def short(name: str, most: int = 26) -> str:
+    """A long name without its middle: names of cell types differ at their ends as often as at their beginnings."""
+    return name if len(name) <= most else f"{name[: most - 12]}...{name[-9:]}"
 
 
 def dark(colour: str, share: float = 0.45) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sclamp.core.errors import UserError
 from sclamp.core.files import read_table
-from sclamp.plot.style import MUTED, RULE, TRAIN, VALIDATION, new_figure
+from sclamp.plot.style import MUTED, RULE, TRAIN, VALIDATION, new_figure, styled
 from sclamp.plot.tables import require
 
 WARM_UP = "#F1ECDD"
@@ -60,6 +60,7 @@ def read_history(name: str, path: str | Path) -> History:
     return History(name, table)
 
 
+@styled
 def draw(histories: list[History]) -> Figure:
     """Draw a column per history: loss, its parts, and the schedules, over epochs.
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sclamp.plot import labels
-from sclamp.plot.style import MUTED, NOTHING, colours, dark, new_figure
+from sclamp.plot.style import MUTED, NOTHING, colours, dark, new_figure, short, styled
 from sclamp.plot.tables import Category
 
 PANEL, MARGIN = 3.5, 0.25
@@ -21,6 +21,7 @@ NAMED_ON_MAP, ROWS = 20, 24
 HEADINGS = {"label": "Cell type", "batch": "Batch", "split": "Split"}
 
 
+@styled
 def draw(at: np.ndarray, columns: dict[str, Category], title: str, total: int) -> Figure:
     """Draw positions (n, 2) once per column, in shared coordinates.
 
@@ -68,12 +69,8 @@ def _legend_columns(name: str, category: Category | None) -> int:
 def _legend_width(category: Category | None, n_columns: int) -> float:
     if category is None or n_columns == 0:
         return 0.0
-    longest = max(len(_short(name)) for name in category.names)
-    return n_columns * (0.35 + 0.076 * max(longest, 6))
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 26 else name[:24] + "..."
+    longest = max(len(short(name)) for name in category.names)
+    return n_columns * (0.32 + 0.067 * max(longest, 6))
 
 
 def _present(category: Category) -> list[int]:
@@ -122,7 +119,7 @@ def _legend(axes: Axes, category: Category, n_columns: int) -> None:
     if (category.codes < 0).any():
         names.append(("not known", NOTHING))
     marks = [Line2D([], [], marker="o", linestyle="", markersize=5, color=colour) for _, colour in names]
-    shown = [_short(name) for name, _ in names]
+    shown = [short(name) for name, _ in names]
     axes.legend(
         marks, shown, loc="upper left", bbox_to_anchor=(1.0, 1.0), ncols=n_columns, handletextpad=0.2,
         columnspacing=0.8, labelspacing=0.35, borderaxespad=0.2, fontsize=8.5,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,8 +151,12 @@ def _notes(
     notes = [Note("error", f"{failure.what}: the job did not finish.") for failure in failed]
     failed_runs = {failure.run for failure in failed}
     waiting = [s for s in states if s.missing and s.run not in failed_runs]
-    lost = Counter((s.run.dataset, s.run.model, s.missing[0]) for s in waiting)
-    notes += [Note("error", f"{d}, {m}: {n} run{'s' * (n > 1)} without {what}.") for (d, m, what), n in lost.items()]
+    lost: dict[tuple[str, str], list[str]] = {}
+    for state in waiting:
+        lost.setdefault((state.run.dataset, state.missing[0]), []).append(state.run.model)
+    for (dataset, what), models in lost.items():
+        names = ", ".join(dict.fromkeys(models))
+        notes.append(Note("error", f"{dataset}: {len(models)} run{'s' * (len(models) > 1)} without {what} ({names})."))
     for card in cards:
         notes += [Note(f.level, f"{card.name}: {f.message}") for f in card.findings if f.level in {"error", "warning"}]
     for v in verdicts:
