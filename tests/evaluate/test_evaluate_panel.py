@@ -7,9 +7,10 @@ import pytest
 
 from sclamp.config.evaluate import Evaluate
 from sclamp.evaluate.aggregate import BATCH, BIO, aggregate
+from sclamp.evaluate.annotation import Annotation
 from sclamp.evaluate.cells import problem_of, stratified_sample
 from sclamp.evaluate.controls import control_embedding
-from sclamp.evaluate.integration import Annotation, score_embedding
+from sclamp.evaluate.integration import score_embedding
 from sclamp.evaluate.neighbors import find_neighbors
 from sclamp.evaluate.rows import Row
 from sclamp.types import Score

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 
 from sclamp.config.evaluate import Evaluate
+from sclamp.evaluate.annotation import Annotation
 from sclamp.evaluate.cells import CellSet, cell_set, problem_of
 from sclamp.evaluate.measure import NotApplicable, Unscorable
 from sclamp.evaluate.neighbors import Neighbors
 from sclamp.evaluate.panel import score_across_batches, score_cells, score_held_out_probes
 from sclamp.evaluate.rows import Cells, Row
 from sclamp.types import Score
-
-
-class Annotation(NamedTuple):
-    """What is known of the n cells, as codes.
-
-    batches: -1 where missing. labels: -1 where missing, None without a label column. held_out: mask of cells that did
-    not train the model (split val and test).
-    """
-
-    batches: np.ndarray
-    labels: np.ndarray | None
-    held_out: np.ndarray
-
-    @property
-    def complete(self) -> np.ndarray:
-        """Mask of the cells whose batch and, where there are labels, label are known."""
-        known = self.batches >= 0
-        return known if self.labels is None else known & (self.labels >= 0)
 
 
 def score_embedding(

@@ -11,7 +11,7 @@ import pandas as pd
 from sclamp.core.errors import UserError, unknown
 from sclamp.core.files import read_table
 from sclamp.data.h5ad import opened, read_frame
-from sclamp.evaluate.integration import Annotation
+from sclamp.evaluate.annotation import Annotation
 from sclamp.evaluate.neighbors import Neighbors
 
 HELD_OUT = ("val", "test")
