@@ -1,6 +1,7 @@
 """Gene tables and packed counts; oracles: numpy on the dense matrix, anndata."""
 
 import json
+import warnings
 from pathlib import Path
 
 import anndata
@@ -93,6 +94,19 @@ def test_packed_counts_open_everywhere(cells_file):
     assert uns["spec"] == read_uns(cells_file)["spec"] and uns["provenance"] == {"script": "select"}
     assert CountMap(packed).mapped
     assert json.loads(pq.read_schema(table).metadata[b"sclamp"]) == {"script": "select"}
+
+
+def test_scanpy_works_on_packed_counts(cells_file):
+    _, packed = write(cells_file, flavor="all")
+    data = anndata.read_h5ad(packed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scanpy's own
+        import scanpy
+
+        scanpy.pp.normalize_total(data, target_sum=1e4)
+        scanpy.pp.log1p(data)
+    train = (data.obs["split"] == "train").to_numpy()
+    np.testing.assert_allclose(data.X[train].toarray().mean(0), data.var["lognorm_mean"], rtol=1e-5)
 
 
 def test_columns_and_order_of_the_table(cells_file):

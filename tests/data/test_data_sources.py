@@ -155,6 +155,22 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path, raw_file):
         assert source.obs.index.is_unique and set(source.obs["file"]) == {"s1_counts", "s2_counts"}
 
 
+def test_arrays_and_places_of_joined_files(raw_file):
+    def change(width):
+        def inner(data):
+            data.obsm["spatial"] = np.full((90, 2), width)
+            data.obsm["pca"] = np.ones((90, width))
+            data.layers["umis"] = data.X.copy()
+
+        return inner
+
+    paths = [raw_file(change(3), "one.h5ad"), raw_file(change(4), "two.h5ad")]
+    with open_source(dataset(paths)) as source:
+        arrays = source.obsm()
+        assert list(arrays) == ["spatial"] and arrays["spatial"][:, 0].tolist() == [3.0] * 90 + [4.0] * 90
+        assert source.files() == paths and list(source.elsewhere()) == ["layers/umis"]
+
+
 def rename(data):
     data.var_names = [f"mouse{i}" for i in range(data.n_vars)]
 
