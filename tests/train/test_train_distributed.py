@@ -26,9 +26,28 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def _train(counts: Path, folder: Path, count: int, **changed: Any) -> subprocess.CompletedProcess[str]:
+# train_model.py, with SIGTERM to the first process alone before its eleventh step.
+INTERRUPTED = """
+import os, runpy, signal, sys
+sys.path.insert(0, {scripts!r})
+from sclamp.train import adamw
+count, step = 0, adamw.AdamW.step
+def hooked(self, skip):
+    global count
+    count += 1
+    if count == 11 and os.environ["RANK"] == "0":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return step(self, skip)
+adamw.AdamW.step = hooked
+runpy.run_path({script!r}, run_name="__main__")
+"""
+
+
+def _train(
+    counts: Path, folder: Path, count: int, script: Path = SCRIPT, **changed: Any
+) -> subprocess.CompletedProcess[str]:
     arguments = [
-        str(SCRIPT), "--counts", str(counts), "--settings", json.dumps({**SETTINGS, **changed}), "--seed", "1",
+        str(script), "--counts", str(counts), "--settings", json.dumps({**SETTINGS, **changed}), "--seed", "1",
         "--model", str(folder / "model.pt"), "--history", str(folder / "history.parquet"),
     ]  # fmt: skip
     with socket.socket() as probe:
@@ -54,7 +73,20 @@ def test_two_processes_give_the_loss_curve_of_one(tiny_counts: Callable[..., Pat
     assert two[numbers].to_numpy(float) == pytest.approx(one[numbers].to_numpy(float), rel=2e-4)
     a, b = (torch.load(tmp_path / name / "model.pt", weights_only=True)["state"] for name in ("one", "two"))
     assert all(b[name].numpy() == pytest.approx(a[name].numpy(), abs=2e-3) for name in a)
-    assert done.stderr.count("trained 6 epochs") == 1  # only one process speaks
+    assert done.stderr.count("model: ") == done.stderr.count("trained 6 epochs") == 1  # one process speaks
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_go_on_together(tiny_counts: Callable[..., Path], tmp_path: Path):
+    counts, driver = tiny_counts(), tmp_path / "driver.py"
+    driver.write_text(INTERRUPTED.format(scripts=str(SCRIPT.parent), script=str(SCRIPT)))
+    assert _train(counts, tmp_path / "whole", 2, dropout=0.1).returncode == 0
+    stopped = _train(counts, tmp_path / "cut", 2, driver, dropout=0.1)
+    assert stopped.returncode != 0
+    assert "stopped by SIGTERM; saved at epoch 2, step 3" in stopped.stderr
+    assert _train(counts, tmp_path / "cut", 2, dropout=0.1).returncode == 0
+    whole, cut = (tmp_path / name / "model.pt" for name in ("whole", "cut"))
+    assert cut.read_bytes() == whole.read_bytes()
 
 
 def test_parts_of_a_batch_cover_it():

@@ -27,6 +27,7 @@ class Processes:
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank, self.count = rank, count
         self._has_gradient: list[bool] = []
+        self._agreed = False
 
     @property
     def writes(self) -> bool:
@@ -47,8 +48,11 @@ class Processes:
         """
         if self.count == 1:
             return bad
-        if share > 0:  # a process without cells has no gradients now, but knows for which parameters there are some
+        if share > 0:  # a process without cells has no gradients now, but must know which parameters have some
             self._has_gradient = [p.grad is not None for p in parameters]
+        if not self._agreed:  # a training that goes on may begin with a batch that is process 0's alone
+            self._has_gradient = self._as_in_first_process(self._has_gradient, len(parameters), bad.device)
+            self._agreed = True
         used = [p for p, has in zip(parameters, self._has_gradient, strict=True) if has]
         parts = [torch.zeros_like(p) if p.grad is None else p.grad * share for p in used]
         flat = torch.cat([part.flatten() for part in parts] + [bad.to(parts[0].dtype).view(1)])
@@ -56,6 +60,11 @@ class Processes:
         for parameter, part in zip(used, flat[:-1].split([p.numel() for p in used]), strict=True):
             parameter.grad = part.view_as(parameter)
         return (flat[-1] != 0).to(bad.dtype)  # NaN counts
+
+    def _as_in_first_process(self, flags: list[bool], n: int, device: torch.device) -> list[bool]:
+        shared = torch.tensor(flags or [False] * n, dtype=torch.int32, device=device)
+        dist.broadcast(shared, 0)
+        return [bool(flag) for flag in shared.tolist()]
 
     def summed(self, value: Tensor) -> Tensor:
         """Sum of a tensor over all processes."""

@@ -60,7 +60,7 @@ class Training:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = AdamW(self.parameters, settings.learning_rate, settings.weight_decay)
         self.standing = Standing()
-        self.report = Report(settings.max_epochs, len(self.train_rows), quiet=not self.processes.writes)
+        self.report = Report(settings.max_epochs, len(self.train_rows))
         self.interruption = Interruption()
         self._bad = torch.zeros((), device=batches.device)
         self._bad_step = torch.full((), -1.0, device=batches.device)
@@ -139,7 +139,7 @@ class Training:
                 standing.judge(means["loss"], settings.min_delta, self.model)
         row["learning_rate"] = self._learning_rate()
         standing.end_epoch(row)
-        self.report.epoch(row, standing.best_epoch)
+        self.report.epoch(row, standing.best_loss)
         if self.resume and self.processes.writes and self.resume.due(SECONDS_BETWEEN_EPOCH_SAVES):
             self.resume.save(self._state())
 

@@ -12,9 +12,9 @@ SECONDS_BETWEEN_LINES = 15.0
 class Report:
     """Speaks for one training; times go to the log only, never into files."""
 
-    def __init__(self, max_epochs: int, cells_per_epoch: int, quiet: bool = False, out: IO[str] | None = None) -> None:
-        """quiet: say nothing (the processes that do not write)."""
-        self._max_epochs, self._cells, self._quiet = max_epochs, cells_per_epoch, quiet
+    def __init__(self, max_epochs: int, cells_per_epoch: int, out: IO[str] | None = None) -> None:
+        """out: standard error unless given."""
+        self._max_epochs, self._cells = max_epochs, cells_per_epoch
         self._out = out or sys.stderr
         self._renews = self._out.isatty()
         self._start = self._last = time.monotonic()
@@ -25,7 +25,7 @@ class Report:
         """A step of `cells` cells has ended; `done` cells of this epoch have been seen."""
         self._seen += cells
         now = time.monotonic()
-        if self._quiet or now - self._last < (0.2 if self._renews else SECONDS_BETWEEN_LINES):
+        if now - self._last < (0.2 if self._renews else SECONDS_BETWEEN_LINES):
             return
         self._last = now
         rate = self._seen / (now - self._start)
@@ -33,16 +33,15 @@ class Report:
         text = f"epoch {epoch + 1}/{self._max_epochs}{self._losses}, {rate:,.0f} cells/s, at most {_time(left)} left"
         print(f"\r\x1b[K{text}" if self._renews else text, end="" if self._renews else "\n", file=self._out, flush=True)
 
-    def epoch(self, row: dict[str, Any], best_epoch: int | None) -> None:
-        """An epoch has ended with this row of the history."""
+    def epoch(self, row: dict[str, Any], best_loss: float) -> None:
+        """An epoch has ended with this row of the history; best_loss: infinite before the first checkpoint."""
         losses = [f"{name} loss {row[f'{name}_loss']:.4g}" for name in ("train", "val") if row.get(f"{name}_loss")]
-        best = [] if best_epoch is None else [f"best epoch {best_epoch + 1}"]
+        best = [f"best {best_loss:.4g}"] if best_loss < float("inf") else []
         self._losses = "".join(f", {part}" for part in [*losses, *best])
 
     def say(self, text: str) -> None:
         """Print a line of its own."""
-        if not self._quiet:
-            print(f"\r\x1b[K{text}" if self._renews else text, file=self._out, flush=True)
+        print(f"\r\x1b[K{text}" if self._renews else text, file=self._out, flush=True)
 
     @property
     def cells_per_second(self) -> float:

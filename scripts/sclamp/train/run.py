@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ def train(run: Run) -> None:
         stack.callback(lease.release)
         device = torch_device(wanted, lease)
         group = stack.enter_context(processes(device.type))
+        if not group.writes:  # one voice is enough; errors are raised, not printed
+            stack.enter_context(redirect_stderr(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
         model, batches = _build(run, device)
         origin = _origin(run, device, group)
         if isinstance(model, ClosedFormModel):

@@ -1,0 +1,64 @@
+"""Scores of a reconstruction against scipy, and what is said on the way."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import pytest
+
+from sclamp.train.agreement import agreement_table, spaced
+from sclamp.train.report import Report
+
+
+def test_correlations_with_ties_equal_scipy():
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(0)
+    x = rng.poisson(1.0, (40, 12)).astype(np.float32)
+    y = (x + rng.poisson(1.0, x.shape)).astype(np.float32)
+    table = agreement_table(x, y, np.arange(40), tuple("abcdefghijkl")).to_pandas().set_index(["scope", "id"])
+    pairs = {("all", ""): (x.ravel(), y.ravel()), ("gene", "c"): (x[:, 2], y[:, 2]), ("cell", "7"): (x[7], y[7])}
+    for key, (a, b) in pairs.items():
+        row = table.loc[key]
+        assert row["pearson"] == pytest.approx(stats.pearsonr(a, b).statistic, abs=1e-6)
+        assert row["spearman"] == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-6)
+        assert row["mse"] == pytest.approx(np.mean((a - b) ** 2), rel=1e-6)
+    assert len(table) == 1 + 12 + 40
+
+
+def test_a_constant_side_has_no_correlation():
+    x = np.array([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]])
+    rows = agreement_table(x, x, np.array(["p", "q"]), ("A", "B", "C")).to_pylist()
+    cells = {row["id"]: row for row in rows if row["scope"] == "cell"}
+    assert cells["p"]["pearson"] == pytest.approx(1.0)
+    assert math.isnan(cells["q"]["pearson"])
+    assert math.isnan(cells["q"]["spearman"])
+    assert cells["q"]["mse"] == 0.0
+
+
+def test_many_cells_are_sampled_evenly():
+    rows = np.arange(1000) * 3
+    assert np.array_equal(spaced(rows, 10, max_entries=10_000), rows)
+    few = spaced(rows, 10, max_entries=500)
+    assert len(few) == 50
+    assert few[0] == 0
+    assert few[-1] == rows[-1]
+    assert np.ptp(np.diff(few)) <= 3
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_names_epoch_losses_speed_and_time_left(terminal: bool, monkeypatch: pytest.MonkeyPatch):
+    clock = [100.0]
+    monkeypatch.setattr("sclamp.train.report.time.monotonic", lambda: clock[0])
+    out = io.StringIO()
+    out.isatty = lambda: terminal  # type: ignore[method-assign]
+    report = Report(max_epochs=10, cells_per_epoch=1000, out=out)
+    for epoch in range(2):
+        for step in range(10):
+            clock[0] += 10.0
+            report.step(epoch, (step + 1) * 100, 100)
+        report.epoch({"train_loss": 12.5, "val_loss": 11.25}, best_loss=11.25)
+    last = out.getvalue().splitlines()[-1]
+    assert "epoch 2/10, train loss 12.5, val loss 11.25, best 11.25, 10 cells/s, at most 13 min left" in last
+    assert ("\x1b[K" in out.getvalue()) == terminal
