@@ -32,10 +32,10 @@ def main() -> None:
         raise UserError(f"--h5ad: a copy needs an .h5ad as --data and another name, found '{given.data}'.")
 
     from sclamp.config.datasets import Dataset
+    from sclamp.config.parse import parsed
     from sclamp.core.files import write_embedding
     from sclamp.core.provenance import provenance
     from sclamp.data.batches import Batches
-    from sclamp.data.settings import parsed
     from sclamp.data.sources import open_source
     from sclamp.train import embed
     from sclamp.train.checkpoint import load_model

@@ -45,8 +45,8 @@ def main() -> None:
 
 def model_settings(values: dict[str, Any]) -> Any:
     """Validate the settings of the mode that they name; all problems at once."""
+    from sclamp.config.parse import parsed
     from sclamp.config.registry import MODES, settings_class
-    from sclamp.data.settings import parsed
 
     mode = values.get("mode")
     if mode not in MODES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -130,6 +131,25 @@ def test_an_unreadable_file_starts_anew(tmp_path: Path, capsys: pytest.CaptureFi
     path.write_bytes(path.read_bytes()[:1500] if content == "truncated" else content)
     assert resume.load() is None
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_and_the_old_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    resume = Resume(tmp_path / "resume.pt", {"seed": 1})
+    assert resume.save({"x": torch.ones(2)})
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    assert not resume.save({"x": torch.zeros(2)})
+    assert "training goes on, but could not be saved" in capsys.readouterr().err
+    monkeypatch.undo()
+    state = resume.load()
+    assert state is not None
+    assert torch.equal(state["x"], torch.ones(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["resume.pt"]
 
 
 def test_leftovers_of_a_killed_write_are_removed(tmp_path: Path):

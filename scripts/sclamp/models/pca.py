@@ -1,4 +1,4 @@
-"""Principal components, exact, from one pass over the cells: the covariance of the genes and its eigenvectors."""
+"""Principal components, exact, from one pass over the cells."""
 
 from __future__ import annotations
 
@@ -39,14 +39,18 @@ class PCA(ClosedFormModel):
 
     def fit(self, stream: Stream) -> None:
         """See `ClosedFormModel`; ValueError: more components than cells (less one, for the mean)."""
-        n_cells, mean, covariance = self._moments(stream)
-        self._check_rank("cells less one", n_cells - 1)
-        variances, vectors = _leading(covariance, self.settings.latent_dim)
+        moments = _Moments(self.data.n_genes)
+        for batch in stream.batches(self.fitted_to):
+            moments.add(self._x(batch))
+        if moments.n < 2:
+            raise ValueError(f"pca: {moments.n} cells to fit to; at least 2 are needed")
+        self._check_rank("cells less one", moments.n - 1)
+        variances, vectors, total = moments.leading(self.settings.latent_dim)
         largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-        self.mean.copy_(mean)
+        self.mean.copy_(moments.mean())
         self.components.copy_((vectors * largest.sign()).T)
         self.explained_variance.copy_(variances)
-        self.explained_variance_ratio.copy_(variances / covariance.diagonal().sum().clamp(min=1e-300))
+        self.explained_variance_ratio.copy_(variances / total.clamp(min=1e-300))
 
     def embed_cells(self, batch: Batch) -> Tensor:
         """Coordinates of the cells along the components, (cells, k)."""
@@ -64,26 +68,6 @@ class PCA(ClosedFormModel):
         """Share of the variance that the components explain together."""
         return {"explained_variance_ratio": float(self.explained_variance_ratio.double().sum())}
 
-    def _moments(self, stream: Stream) -> tuple[int, Tensor, Tensor]:
-        """Number of cells, mean (genes,) and covariance (genes, genes) in float64.
-
-        Sums are taken about the first batch's mean, so that large means do not eat the variances' digits.
-        """
-        n, g = 0, self.data.n_genes
-        origin = total = self.mean.new_zeros(g, dtype=torch.float64)
-        square = self.mean.new_zeros(g, g, dtype=torch.float64)
-        for batch in stream.batches(self.fitted_to):
-            x = self._x(batch).double()
-            origin = x.mean(0) if n == 0 else origin
-            x -= origin
-            total = total + x.sum(0)
-            square.addmm_(x.T, x)
-            n += len(x)
-        if n < 2:
-            raise ValueError(f"pca: {n} cells to fit to; at least 2 are needed")
-        shift = total / n
-        return n, origin + shift, (square - n * torch.outer(shift, shift)) / (n - 1)
-
     def _check_rank(self, what: str, available: int) -> None:
         if self.settings.latent_dim > available:
             raise ValueError(
@@ -95,6 +79,49 @@ class PCA(ClosedFormModel):
         x = batch.scaled if self.settings.input == "scaled" else batch.lognorm
         assert x is not None, "the batch holds what `wants` names"
         return x
+
+
+class _Moments:
+    """Sums over cells in float64, taken about the first batch's mean so that large means cost no digits.
+
+    Cells are held as long as they are fewer than genes; then they give way to the (genes, genes) sum of products. So
+    the largest matrix is as large as the smaller of both numbers squared.
+    """
+
+    def __init__(self, n_genes: int) -> None:
+        self.n, self._n_genes = 0, n_genes
+        self._origin = self._total = self._products = torch.empty(0)
+        self._held: list[Tensor] = []
+
+    def add(self, x: Tensor) -> None:
+        """Add cells (n, genes)."""
+        x = x.double()
+        if self.n == 0:
+            self._origin, self._total = x.mean(0), x.new_zeros(self._n_genes)
+        x = x - self._origin
+        self.n += len(x)
+        self._total = self._total + x.sum(0)
+        self._held.append(x)
+        if self.n > self._n_genes:
+            if not self._products.numel():
+                self._products = x.new_zeros(self._n_genes, self._n_genes)
+            for rows in self._held:
+                self._products.addmm_(rows.T, rows)
+            self._held = []
+
+    def mean(self) -> Tensor:
+        """Mean of each gene, (genes,)."""
+        return self._origin + self._total / self.n
+
+    def leading(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The k largest variances (k,), their directions (genes, k), and the variance of all directions together."""
+        shift = self._total / self.n
+        if self._products.numel():
+            covariance = (self._products - self.n * torch.outer(shift, shift)) / (self.n - 1)
+            return *_leading(covariance, k), covariance.diagonal().sum()
+        x = torch.cat(self._held) - shift
+        variances, left = _leading(x @ x.T / (self.n - 1), k)
+        return variances, torch.nn.functional.normalize(x.T @ left, dim=0), x.square().sum() / (self.n - 1)
 
 
 def _leading(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:

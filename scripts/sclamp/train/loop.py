@@ -190,14 +190,14 @@ class Training:
             return
         sums = self.standing.sums
         self.standing.sums = None if sums is None else self.processes.summed(sums)
-        if self.processes.writes:
-            self.resume.save(self._state())
-        elif self.standing.sums is not None:
+        saved = self.processes.writes and self.resume.save(self._state())
+        if not self.processes.writes and self.standing.sums is not None:
             self.standing.sums = torch.zeros_like(self.standing.sums)
         if wish != _SAVE:
             self.interruption.signal_number = wish
-            where = f"epoch {self.standing.epoch}, step {self.standing.step}"
-            self.interruption.leave(f"saved at {where} (from 0); the same command goes on from there")
+            where = f"epoch {self.standing.epoch}, step {self.standing.step} (from 0)"
+            done = f"saved at {where}; the same command goes on from there" if saved else f"nothing saved at {where}"
+            self.interruption.leave(done)
 
     def _state(self) -> dict[str, Any]:
         return {

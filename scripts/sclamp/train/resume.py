@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from sclamp.core.errors import UserError
 from sclamp.core.files import written_aside
 from sclamp.train.checkpoint import Unreadable, load_plain
 
@@ -60,11 +61,16 @@ class Resume:
         """True when the last save is at least that long ago."""
         return time.monotonic() - self._saved >= seconds
 
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Write resume.pt aside and rename it."""
-        with written_aside(self.path) as aside, open(aside, "wb") as handle:
-            torch.save({"identity": self._identity, "state": dict(state)}, handle)
+    def save(self, state: Mapping[str, Any]) -> bool:
+        """Write resume.pt aside and rename it; a full disk is told, and no reason to lose the training."""
         self._saved = time.monotonic()
+        try:
+            with written_aside(self.path) as aside, open(aside, "wb") as handle:
+                torch.save({"identity": self._identity, "state": dict(state)}, handle)
+        except UserError as error:
+            _say(f"training goes on, but could not be saved: {error}")
+            return False
+        return True
 
     def remove(self) -> None:
         """Remove the file after a training has ended well."""

@@ -71,7 +71,8 @@ def train(run: Run) -> None:
         if group.writes:
             write_table(run.history, _columns(history), origin)
             save_model(run.model, model, batches.statistics, origin)
-            _resume_file(run).unlink(missing_ok=True)
+            for leftover in (_resume_file(run), _rescued(run)):
+                leftover.unlink(missing_ok=True)
 
 
 def _build(run: Run, device: torch.device) -> tuple[Model, Batches]:
@@ -120,8 +121,8 @@ def _train(
     try:
         return training.run()
     except NotFinite as error:
-        kept = run.model.with_name("best_before_failure.pt")
         if training.take_best() and group.writes:
+            kept = _rescued(run)
             save_model(kept, model, batches.statistics, origin)
             error.problems.append(f"The best model so far, of epoch {training.standing.best_epoch}, is kept in {kept}.")
         raise
@@ -141,6 +142,10 @@ def _origin(run: Run, device: torch.device, group: Processes) -> dict[str, Any]:
 
 def _resume_file(run: Run) -> Path:
     return run.model.with_name("resume.pt")
+
+
+def _rescued(run: Run) -> Path:
+    return run.model.with_name("best_before_failure.pt")
 
 
 def _columns(history: list[dict[str, Any]]) -> dict[str, list[Any]]:
