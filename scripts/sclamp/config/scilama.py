@@ -1,4 +1,4 @@
-"""Settings of the sciLaMA family (Chen et al., ICML 2025): paired VAEs of cells and genes."""
+"""Settings of the sciLaMA family (Hu et al., ICML 2025): paired VAEs of cells and genes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ class BetaVAESettings(TrainingSettings):
     """BatchNorm in hidden layers."""
     layer_norm: bool = True
     """LayerNorm (without affine parameters) in hidden layers."""
+    linear_skip: bool = False
+    """Encoders and decoders add a linear map of their input to what their hidden layers make."""
+    input_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of its inputs that an encoder does not see, drawn anew in each step."""
     activation: str = "LeakyReLU"
     """Name of an activation of torch.nn."""
     var_eps: float = Field(1e-4, ge=0)
@@ -32,7 +36,7 @@ class BetaVAESettings(TrainingSettings):
     encoder_covariates: bool = True
     """The encoder reads the covariates too; the decoder always does."""
     covariate_effects: bool = False
-    """Each covariate column shifts each gene by a learned amount, outside the latent space."""
+    """Each covariate column shifts each gene by a learned amount, taken off before the encoder and added at the end."""
     beta_start: float = Field(0.0, ge=0)
     """Weight of the KL term before the warm-up."""
     beta_end: float = Field(1.0, ge=0)
@@ -58,4 +62,5 @@ class JointSettings(BetaVAESettings):
     prior_scaling: Literal["none", "standardised"] = "none"
     """standardised centres each gene prior and brings it to unit variance before the gene encoder."""
     gene_residual: float | None = Field(None, ge=0)
-    """Penalty on what each gene adds to the loadings read off its prior; null leaves no such residual."""
+    """Each gene adds its own loadings to those read off its gene prior, shrunk towards zero by this weight on their
+    sum of squares per training cell: the more cells, the more a gene may differ from its prior. null adds none."""

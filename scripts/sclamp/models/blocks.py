@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,12 +24,18 @@ def activation_class(name: str) -> type[nn.Module]:
 
 @dataclass(frozen=True)
 class LayerStyle:
-    """What follows the linear map in each hidden layer, in this order: BatchNorm, LayerNorm, activation, dropout."""
+    """How hidden layers look: a linear map, then BatchNorm, LayerNorm, activation and dropout, as far as wanted.
+
+    linear_skip: encoders and decoders add a linear map of their inputs to what their hidden layers make.
+    input_dropout: share of an encoder's inputs that are hidden from it.
+    """
 
     activation: str = "LeakyReLU"
     dropout: float = 0.0
     batch_norm: bool = False
     layer_norm: bool = False
+    linear_skip: bool = False
+    input_dropout: float = 0.0
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
@@ -56,23 +63,37 @@ class FCNN(nn.Sequential):
     """Hidden layers one after another: widths (d0, d1, ..., dn) map (m, d0) -> (m, dn). One width: the identity."""
 
     def __init__(self, widths: Sequence[int], style: LayerStyle) -> None:
-        super().__init__(*(hidden_layer(a, b, style) for a, b in zip(widths[:-1], widths[1:], strict=True)))
+        super().__init__(*(hidden_layer(a, b, style) for a, b in itertools.pairwise(widths)))
+
+
+def skip_connection(inputs: int, outputs: int, gain: float) -> nn.Linear:
+    """A linear map past hidden layers; `gain` is the initial size of its output for inputs of unit variance."""
+    layer = nn.Linear(inputs, outputs, bias=False)
+    nn.init.normal_(layer.weight, std=gain * inputs**-0.5)
+    return layer
 
 
 class GaussianEncoder(nn.Module):
-    """(n, inputs) -> a diagonal Gaussian over the latent space, with std = sqrt(exp(s) + var_eps)."""
+    """(n, inputs) -> a diagonal Gaussian over the latent space, with std = sqrt(exp(s) + var_eps).
+
+    The mean is that of the hidden layers plus, with a linear skip, a linear map of the inputs.
+    """
 
     def __init__(self, inputs: int, hidden: Sequence[int], latent: int, style: LayerStyle, var_eps: float) -> None:
         super().__init__()
+        self.input_dropout = nn.Dropout(style.input_dropout)
         self.hidden = FCNN([inputs, *hidden], style)
         self.mean = linear(hidden[-1], latent)
         self.log_variance = linear(hidden[-1], latent)
+        self.skip = skip_connection(inputs, latent, 0.06) if style.linear_skip else None
         self.var_eps = var_eps
 
     def forward(self, x: Tensor) -> Gaussian:
         """Posterior of each row of `x`."""
+        x = self.input_dropout(x)
         h = self.hidden(x)
-        return Gaussian(self.mean(h), (self.log_variance(h).exp() + self.var_eps).sqrt())
+        mean = self.mean(h) if self.skip is None else self.mean(h) + self.skip(x)
+        return Gaussian(mean, (self.log_variance(h).exp() + self.var_eps).sqrt())
 
 
 class FactorDecoder(nn.Module):
@@ -86,7 +107,9 @@ class FactorDecoder(nn.Module):
         widths = [inputs, *reversed(hidden)]
         self.hidden = FCNN(widths[:-1], style)
         self.factors = linear(widths[-2], widths[-1])
+        self.skip = skip_connection(inputs, widths[-1], 0.6) if style.linear_skip else None
 
     def forward(self, z: Tensor) -> Tensor:
         """Factors of each row of `z`."""
-        return self.factors(self.hidden(z))
+        factors = self.factors(self.hidden(z))
+        return factors if self.skip is None else factors + self.skip(z)

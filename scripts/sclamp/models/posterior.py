@@ -20,7 +20,7 @@ class Posterior(Protocol):
 
     @property
     def mean(self) -> Tensor:
-        """(n, k)"""
+        """Mean of each item, (n, k)."""
 
     def sample(self, draw: Draw | None) -> Tensor:
         """One reparametrised sample, (n, k); the mean when `draw` is None."""
@@ -63,7 +63,7 @@ class Mixture:
         if draw is None:
             return self.mean
         uniform = torch.special.ndtr(draw(self.means[0, :, :1]))  # (n, 1)
-        below = (self.weights.cumsum(0)[:-1].T < uniform).sum(1)  # (n,) index of the component
+        below = (uniform > self.weights.cumsum(0)[:-1].T).sum(1)  # (n,) index of the component
         chosen = below.view(1, -1, 1).expand(1, *self.means.shape[1:])
         mean, std = self.means.gather(0, chosen)[0], self.stds.gather(0, chosen)[0]
         return mean + std * draw(mean)

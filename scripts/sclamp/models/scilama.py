@@ -22,7 +22,19 @@ from sclamp.types import Batch, DataSpec, Progress, Want
 
 
 def _style(settings: BetaVAESettings) -> LayerStyle:
-    return LayerStyle(settings.activation, settings.dropout, settings.batch_norm, settings.layer_norm)
+    return LayerStyle(
+        activation=settings.activation,
+        dropout=settings.dropout,
+        batch_norm=settings.batch_norm,
+        layer_norm=settings.layer_norm,
+        linear_skip=settings.linear_skip,
+        input_dropout=settings.input_dropout,
+    )
+
+
+EFFECT_SCALE = 10.0
+"""Factor from parameter to covariate effect: Adam moves every parameter alike, and the effects must be found before
+the latent takes their place."""
 
 
 class CellSide(nn.Module):
@@ -41,6 +53,9 @@ class CellSide(nn.Module):
 
     def posterior(self, x: Tensor, covariates: Tensor) -> Gaussian:
         """Posterior of the cells' latents, (cells, latent)."""
+        if self.effects is not None:
+            # Without gradients: the effects are to explain expression, not to please the encoder.
+            x = x - self._shift(covariates).detach()
         return self.encoder(torch.cat([x, covariates], 1) if self.reads_covariates else x)
 
     def factors(self, z: Tensor, covariates: Tensor) -> Tensor:
@@ -49,7 +64,10 @@ class CellSide(nn.Module):
 
     def offset(self, covariates: Tensor) -> Tensor:
         """What a gene has in every cell, (genes,), or in every cell with these covariates, (cells, genes)."""
-        return self.bias if self.effects is None else self.bias + covariates @ self.effects
+        return self.bias if self.effects is None else self.bias + self._shift(covariates)
+
+    def _shift(self, covariates: Tensor) -> Tensor:
+        return covariates @ (EFFECT_SCALE * self.effects)
 
 
 class GeneSide(nn.Module):
@@ -87,7 +105,8 @@ class _SciLaMA(GradientModel):
 
     def gene_axes(self) -> dict[str, int]:
         """See `Model`."""
-        axes = {"cells.encoder.hidden.0.0.weight": 1, "cells.bias": 0, "cells.effects": 1, "loadings": 0, "residual": 0}
+        encoder = {"cells.encoder.hidden.0.0.weight": 1, "cells.encoder.skip.weight": 1}
+        axes = encoder | {"cells.bias": 0, "cells.effects": 1, "loadings": 0, "residual": 0}
         own = self.state_dict()
         return {name: axis for name, axis in axes.items() if name in own}
 
@@ -167,8 +186,7 @@ class Direct(_SciLaMA):
     def reconstruct(self, batch: Batch) -> Tensor:
         """Expression from the product of both decoders at the posterior means, (cells, genes)."""
         factors = self.cells.factors(self.embed_cells(batch), batch.covariates)
-        loadings = self._loadings(self.embed_genes())
-        return self._product(factors, loadings, self.scale, batch)
+        return self._product(factors, self._loadings(self.embed_genes()), batch)
 
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Squared error of the decoders' product, gamma x that of the latents' product, beta x both KL terms."""
@@ -176,7 +194,7 @@ class Direct(_SciLaMA):
         kl_cells, z_cells, factors = self._encode_cells(batch, cell_draw)
         q_genes = self._gene_posterior()
         z_genes = q_genes.sample(gene_draw)
-        error = self._error(self._product(factors, self._loadings(z_genes), self.scale, batch), batch)
+        error = self._error(self._product(factors, self._loadings(z_genes), batch), batch)
         kl_genes, beta = q_genes.kl().mean(), self._beta(progress)
         parts = {
             "reconstruction": error,
@@ -186,12 +204,11 @@ class Direct(_SciLaMA):
         }
         loss = error + beta * (self._kl_weight_cells * kl_cells + kl_genes)
         if self._gamma > 0:
-            parts["latent_reconstruction"] = self._error(
-                self._product(z_cells, z_genes, self.latent_scale, batch), batch
-            )
+            of_latents = self._product(z_cells * self.latent_scale, z_genes, batch)
+            parts["latent_reconstruction"] = self._error(of_latents, batch)
             loss = loss + self._gamma * parts["latent_reconstruction"]
         if self.residual is not None:
-            parts["residual"] = self.residual.square().mean()
+            parts["residual"] = self.residual.square().sum() / max(self.data.n_cells, 1)
             loss = loss + self.settings.gene_residual * parts["residual"]
         return {"loss": loss, **parts}
 
@@ -210,11 +227,11 @@ class Direct(_SciLaMA):
         return self.genes.posterior([self.gene_prior(name) for name in self.data.gene_priors])
 
     def _loadings(self, z_genes: Tensor) -> Tensor:
-        loadings = self.genes.decoder(z_genes)
+        loadings = self.scale * self.genes.decoder(z_genes)
         return loadings if self.residual is None else loadings + self.residual
 
-    def _product(self, left: Tensor, right: Tensor, scale: float, batch: Batch) -> Tensor:
-        return (left * scale) @ right.T + self.cells.offset(batch.covariates)
+    def _product(self, left: Tensor, right: Tensor, batch: Batch) -> Tensor:
+        return left @ right.T + self.cells.offset(batch.covariates)
 
     def _error(self, prediction: Tensor, batch: Batch) -> Tensor:
         return squared_error(prediction, self._x(batch)).mean()
@@ -243,9 +260,12 @@ class StepwiseGenes(Direct):
         return self
 
     def warm_start(self, source: Mapping[str, Tensor]) -> list[str]:
-        """Take over the cell side of a `beta_vae`."""
+        """Take over the cell side of a `beta_vae`; residuals start as what the priors do not say of its loadings."""
         taken = super().warm_start(source)
         _require(self.cells, "cells", taken)
+        if self.residual is not None and "loadings" in source:
+            with torch.no_grad():
+                self.residual.copy_(source["loadings"] - self.scale * self.genes.decoder(self.embed_genes()))
         return taken
 
     @property
