@@ -6,6 +6,7 @@ standard deviation of the genes' log-normalised expression, provenance (JSON). E
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,8 +46,7 @@ def save_model(path: str | Path, model: Model, statistics: GeneStatistics, prove
         "gene_std": packed(statistics.std),
         "provenance": json.dumps(provenance),
     }
-    with written_aside(path) as aside, open(aside, "wb") as handle:
-        torch.save(content, handle)  # a handle, since torch writes a path's name into the file
+    save_plain(path, content)
 
 
 def packed(value: Tensor) -> Tensor:
@@ -56,6 +56,17 @@ def packed(value: Tensor) -> Tensor:
 
 class Unreadable(Exception):
     """A file that torch cannot load; says why in one line."""
+
+
+def save_plain(path: str | Path, content: Any) -> None:
+    """Write with torch.save, aside and renamed; equal contents give equal bytes under any name.
+
+    By way of memory: torch writes the name of a file into it, and answers a full disk with an error of its own.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with written_aside(path) as aside:
+        aside.write_bytes(buffer.getbuffer())
 
 
 def load_plain(path: str | Path) -> Any:

@@ -16,11 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
-
 from sclamp.core.errors import UserError
-from sclamp.core.files import written_aside
-from sclamp.train.checkpoint import Unreadable, load_plain
+from sclamp.train.checkpoint import Unreadable, load_plain, save_plain
 
 SECONDS_BETWEEN_EPOCH_SAVES = 30.0
 SECONDS_BETWEEN_STEP_SAVES = 600.0
@@ -65,8 +62,7 @@ class Resume:
         """Write resume.pt aside and rename it; a full disk is told, and no reason to lose the training."""
         self._saved = time.monotonic()
         try:
-            with written_aside(self.path) as aside, open(aside, "wb") as handle:
-                torch.save({"identity": self._identity, "state": dict(state)}, handle)
+            save_plain(self.path, {"identity": self._identity, "state": dict(state)})
         except UserError as error:
             _say(f"training goes on, but could not be saved: {error}")
             return False
