@@ -55,7 +55,7 @@ def test_it_says_what_was_asked_found_and_lost(results: Plan) -> None:
     for text in (
         "A demo &lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;",
         "pca ranks first: Total 0.615 ± 0.007 over 2 seeds",
-        "direct ranks below pca: it adds nothing.",
+        "Ranked below pca: direct.",
         "pancreas, direct, seed 2: train: the job did not finish.",
         "the loss is nan &lt;script&gt;",
         "the gene prior &#39;text&#39; covers only 75% of the genes &#39;hvg&#39;",

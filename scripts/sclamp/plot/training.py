@@ -146,8 +146,9 @@ def _scale(axes: Axes, histories: list[History], name: str) -> None:
     if top - low > 2 * (late - low) > 0:
         margin = 0.06 * (late - low)
         axes.set_ylim(low - margin, late + margin)
-        start = f"starts at {top:,.4g}"
-        axes.text(1.0, 1.01, start, transform=axes.transAxes, ha="right", va="bottom", fontsize=7, color=MUTED)
+        y, side = (1.01, "bottom") if name == "loss" else (0.96, "top")  # the legend stands in the panel of the loss
+        place: Any = {"transform": axes.transAxes, "ha": "right", "va": side}
+        axes.text(0.99, y, f"starts at {top:,.4g}", fontsize=7, color=MUTED, **place)
 
 
 def _legend(axes: Axes, histories: list[History]) -> None:

@@ -48,7 +48,7 @@ def collect(plan: Plan) -> dict[str, Any]:
         for name in plan.datasets
         if name in set(table["dataset"])
     }
-    verdicts = [verdict.verdict(found[0]) for found in boards.values()]
+    verdicts = [verdict.verdict(scoreboard.without_extras(found[0])) for found in boards.values()]
     states = progress.run_states(plan)
     failed = progress.failures(plan)
     missing = progress.missing_files(plan)
@@ -160,7 +160,7 @@ def _notes(
     for card in cards:
         notes += [Note(f.level, f"{card.name}: {f.message}") for f in card.findings if f.level in {"error", "warning"}]
     for v in verdicts:
-        warn = [text for text in v.remarks if not text.startswith("Against")]
+        warn = [text for text in v.remarks if text.startswith(("Ranked", "The control", "No model"))]
         notes += [Note("warning", f"{v.dataset}, {v.scope}: {text}") for text in warn]
     for c in covered:
         if c.share_of_genes < FEW:

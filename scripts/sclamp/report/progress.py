@@ -45,7 +45,7 @@ def _steps(plan: Plan, model: str) -> tuple[tuple[tuple[str, str], ...], tuple[t
         return EMBEDDING, SCORES
     fitted = (("model.pt", "training"), EMBEDDING[0])
     if plan.models[model].intermediate:
-        return fitted[:1], fitted[1:]
+        return (), fitted[:1]
     scores = (*SCORES, ("scores/reconstruction.parquet", "reconstruction scores"))
     return (*fitted, EMBEDDING[1], ("umap.parquet", "UMAP")), (*scores, ("figures/umap.png", "UMAP figure"))
 
@@ -92,5 +92,5 @@ def _tail(log: Path) -> list[str]:
     with open(log, "rb") as handle:
         handle.seek(max(0, log.stat().st_size - 64_000))
         text = handle.read().decode("utf-8", errors="replace")
-    lines = [line.rsplit("\r", 1)[-1].rstrip()[:400] for line in text.rstrip().split("\n")]
+    lines = [line.rsplit("\r", 1)[-1].rstrip()[:2000] for line in text.rstrip().split("\n")]
     return lines[-LINES:] if any(lines) else ["(the log is empty)"]

@@ -32,16 +32,20 @@ def _read(path: Path) -> pd.DataFrame:
 
 def remarks(board: Board) -> list[str]:
     """Why some scores have no value, and where scores of models are not of one kind: a sentence each."""
-    groups: dict[tuple[str, str, str], list[str]] = {}
+    found: dict[tuple[str, str, str], list[str]] = {}
     for row in board.rows:
         for column, cell in zip(board.columns, row.cells, strict=True):
             if cell.state in {"not_applicable", "failed", "partial"} and cell.reason:
                 state = "failed" if cell.state == "partial" else cell.state.replace("_", " ")
-                groups.setdefault((column.shown.title, state, cell.reason), []).append(row.model)
+                found.setdefault((column.shown.title, state, cell.reason), []).append(row.model)
+    together: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for (title, state, reason), models in found.items():
+        together.setdefault((state, reason, tuple(models)), []).append(title)
     everyone = len(board.rows)
     lines = [
-        f"{title}: {state} for {'every model' if len(models) == everyone else ', '.join(models)}: {reason.rstrip('.')}."
-        for (title, state, reason), models in groups.items()
+        f"{', '.join(titles)}: {state} for {'every model' if len(models) == everyone else ', '.join(models)}: "
+        f"{reason.rstrip('.')}."
+        for (state, reason, models), titles in together.items()
     ]
     mixed = [c for c in board.columns if c.shown.group == "aggregate" and len(c.implementations) > 1]
     lines += [f"{c.shown.title} is not one mean for all models: {'; or '.join(c.implementations)}." for c in mixed]

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from sclamp.plot.scoreboard import CEILINGS, CONTROL, SCOPES, Board, Cell, Row, number
+from sclamp.plot.scoreboard import CEILINGS, CONTROL, SCOPES, Board, Cell, number
+
+Chance = Literal["beyond", "within", "one seed", "no spread", ""]
+EXACT = 5e-4
+"""A standard error below what three decimals show: both models give the same with every seed."""
+T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+"""97.5% quantiles of Student's t for 1, 2, ... degrees of freedom."""
+REMARKS: dict[str, str] = {
+    "within": "The lead is within the spread over seeds: read the two as equal.",
+    "one seed": "With one seed there is no measure of chance: small leads mean nothing.",
+    "no spread": "Both give the same with every seed; how the lead varies with the cells is not measured.",
+}
 
 
 class Leader(NamedTuple):
-    """The best model (or baseline) on one score. lead: distance to the second, in the direction of better."""
+    """The best model (or baseline) on one score.
+
+    lead: distance to the second, in the direction of better. chance: how the lead compares with the spread over seeds.
+    """
 
     score: str
     group: str
@@ -18,7 +32,7 @@ class Leader(NamedTuple):
     second: str
     lead: str
     baseline: str
-    certain: bool
+    chance: Chance
 
 
 class Verdict(NamedTuple):
@@ -55,11 +69,9 @@ def _headline(board: Board, ranking: int) -> str:
 def _remarks(board: Board, ranking: int) -> list[str]:
     first, *rest = board.leaders(ranking)
     remarks = []
-    if rest and not _beyond_noise(first.cells[ranking], rest[0].cells[ranking]):
-        if first.cells[ranking].n > 1 and rest[0].cells[ranking].n > 1:
-            remarks.append("The lead is within the spread over seeds: read the two as equal.")
-        else:
-            remarks.append("With one seed there is no measure of chance: small leads mean nothing.")
+    if rest:
+        chance = _chance(first.cells[ranking], rest[0].cells[ranking])
+        remarks += [REMARKS[chance]] if chance in REMARKS else []
     above = [c for c in board.of_kind("control") if c.model not in CEILINGS]
     above = [c for c in above if c.cells[ranking].value > first.cells[ranking].value]
     if above:
@@ -68,45 +80,44 @@ def _remarks(board: Board, ranking: int) -> list[str]:
     baseline = next(iter(board.of_kind("baseline")), None)
     if baseline is first:
         remarks.append(f"No model is ahead of the baseline {first.model}.")
-    elif baseline is not None and not math.isnan(baseline.cells[ranking].value):
+    elif baseline is not None and baseline not in rest[:1] and not math.isnan(baseline.cells[ranking].value):
         gap = first.cells[ranking].value - baseline.cells[ranking].value
         remarks.append(f"Against the baseline {baseline.model} ({number(baseline.cells[ranking].value)}): {gap:+.3f}.")
-    below = [row for row in board.of_kind("model") if row.below]
-    remarks += [f"{row.model} ranks below {_names(row)}: it adds nothing." for row in below]
-    return remarks
-
-
-def _names(row: Row) -> str:
-    return " and ".join(name.removeprefix(CONTROL) for name in row.below)
+    below: dict[str, list[str]] = {}
+    for row in board.of_kind("model"):
+        for control in row.below:
+            below.setdefault(control.removeprefix(CONTROL), []).append(row.model)
+    return remarks + [f"Ranked below {control}: {', '.join(models)}." for control, models in below.items()]
 
 
 def _leader(board: Board, column: int) -> Leader | None:
     rows = board.leaders(column)
     if not rows:
         return None
-    first, second = rows[0], rows[1] if len(rows) > 1 else None
+    best, second = rows[0].cells[column], rows[1].cells[column] if len(rows) > 1 else None
     shown = board.columns[column].shown
-    baseline = next((row for row in board.of_kind("baseline")), None)
+    baseline = next((row.cells[column].value for row in board.of_kind("baseline")), math.nan)
     return Leader(
         score=shown.title,
         group=shown.group,
-        model=first.model,
-        value=_with_spread(first.cells[column]),
-        second=second.model if second else "",
-        lead=f"{abs(first.cells[column].value - second.cells[column].value):.3f}" if second else "",
-        baseline=number(baseline.cells[column].value)
-        if baseline and not math.isnan(baseline.cells[column].value)
-        else "",
-        certain=second is not None and _beyond_noise(first.cells[column], second.cells[column]),
+        model=rows[0].model,
+        value=number(best.value) + ("" if math.isnan(best.spread) else f" ± {best.spread:.3f}"),
+        second=rows[1].model if second else "",
+        lead=f"{abs(best.value - second.value):.3f}" if second else "",
+        baseline="" if math.isnan(baseline) else number(baseline),
+        chance=_chance(best, second) if second else "",
     )
 
 
-def _beyond_noise(first: Cell, second: Cell) -> bool:
-    """Whether two means differ by more than twice the standard error of their difference (both need several seeds)."""
+def _chance(first: Cell, second: Cell) -> Chance:
+    """How the lead compares with the spread over seeds: Welch's test at 5%, with the fewer degrees of freedom."""
     if first.n < 2 or second.n < 2:
-        return False
+        return "one seed"
     error = math.sqrt(first.spread**2 / first.n + second.spread**2 / second.n)
-    return abs(first.value - second.value) > 2 * error
+    if error < EXACT:
+        return "no spread"
+    limit = T[min(first.n, second.n, len(T) + 1) - 2]
+    return "beyond" if abs(first.value - second.value) > limit * error else "within"
 
 
 def _with_spread(cell: Cell) -> str:
