@@ -21,11 +21,12 @@ def main() -> None:
     options = arguments.parse_args()
 
     from sclamp.config.datasets import Dataset
+    from sclamp.config.parse import parsed
     from sclamp.core.files import write_json, write_text
     from sclamp.core.provenance import provenance
     from sclamp.data.check import check_dataset
     from sclamp.data.findings import table
-    from sclamp.data.settings import UsedWith, parsed
+    from sclamp.data.settings import UsedWith
 
     dataset = parsed(Dataset, cli.read_settings(options.settings))
     used = {"gene_selections": options.gene_selections, "gene_priors": options.gene_priors}

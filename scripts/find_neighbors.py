@@ -15,13 +15,14 @@ def main() -> None:
 
     import numpy as np
 
+    from sclamp.config.evaluate import Evaluate
+    from sclamp.config.parse import parsed
     from sclamp.core.provenance import provenance
     from sclamp.evaluate.neighbors import find_neighbors
     from sclamp.evaluate.read import read_cell_vectors
-    from sclamp.evaluate.settings import evaluate_settings
     from sclamp.evaluate.write import write_neighbors
 
-    settings = evaluate_settings(given.settings)
+    settings = parsed(Evaluate, cli.read_settings(given.settings))
     ids, embedding = read_cell_vectors(given.embedding)
     finite = np.isfinite(embedding).all(axis=1)
     found = find_neighbors(embedding[finite], settings.neighbors)

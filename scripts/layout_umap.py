@@ -16,13 +16,14 @@ def main() -> None:
     cli.add_settings(arguments, "section `figures` of the configuration")
     given = arguments.parse_args()
 
+    from sclamp.config.evaluate import Figures
+    from sclamp.config.parse import parsed
     from sclamp.core.files import write_table
     from sclamp.core.provenance import provenance
     from sclamp.evaluate.layout import lay_out
     from sclamp.evaluate.read import read_neighbors
-    from sclamp.evaluate.settings import figure_settings
 
-    settings = figure_settings(given.settings)
+    settings = parsed(Figures, cli.read_settings(given.settings))
     ids, neighbors = read_neighbors(given.neighbors)
     drawn, places = lay_out(neighbors, settings.max_cells)
     columns = {"cell_id": ids[drawn].tolist(), "umap_1": places[:, 0], "umap_2": places[:, 1]}

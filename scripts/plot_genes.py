@@ -25,13 +25,14 @@ def main() -> None:
 
     import pandas as pd
 
+    from sclamp.config.evaluate import Figures
+    from sclamp.config.parse import parsed
     from sclamp.core.errors import UserError
     from sclamp.core.files import read_embedding, read_table
     from sclamp.plot import genes, markers, style
-    from sclamp.plot.settings import figure_settings
     from sclamp.plot.tables import require
 
-    settings = figure_settings(given.settings)
+    settings = parsed(Figures, cli.read_settings(given.settings))
     ids, embedding = read_embedding(given.embedding, "gene_id")
     if len(ids) < 3:
         raise UserError(f"{given.embedding}: {len(ids)} genes, at least 3 are needed; does the model have a gene side?")

@@ -15,12 +15,13 @@ def main() -> None:
     cli.add_settings(arguments, "section `figures` of the configuration")
     given = arguments.parse_args()
 
+    from sclamp.config.evaluate import Figures
+    from sclamp.config.parse import parsed
     from sclamp.core.files import read_table
     from sclamp.plot import scores, style
     from sclamp.plot.scoreboard import boards, without_extras
-    from sclamp.plot.settings import figure_settings
 
-    settings = figure_settings(given.settings)
+    settings = parsed(Figures, cli.read_settings(given.settings))
     found = boards(read_table(given.scores).to_pandas(), given.dataset, given.baseline)
     style.save(scores.draw([without_extras(board) for board in found]), given.output, settings.dpi)
 

@@ -21,10 +21,11 @@ def main() -> None:
     cli.add_settings(arguments, "section `figures` of the configuration")
     given = arguments.parse_args()
 
+    from sclamp.config.evaluate import Figures
+    from sclamp.config.parse import parsed
     from sclamp.plot import style, training
-    from sclamp.plot.settings import figure_settings
 
-    settings = figure_settings(given.settings)
+    settings = parsed(Figures, cli.read_settings(given.settings))
     named = [text.partition("=") if "=" in text else (Path(text).parent.name, "=", text) for text in given.history]
     figure = training.draw([training.read_history(name, path) for name, _, path in named])
     style.save(figure, given.output, settings.dpi)

@@ -15,11 +15,12 @@ def main() -> None:
     cli.add_settings(arguments, "section `figures` of the configuration")
     given = arguments.parse_args()
 
+    from sclamp.config.evaluate import Figures
+    from sclamp.config.parse import parsed
     from sclamp.plot import style, umap
-    from sclamp.plot.settings import figure_settings
     from sclamp.plot.tables import read_categories, read_layout
 
-    settings = figure_settings(given.settings)
+    settings = parsed(Figures, cli.read_settings(given.settings))
     ids, at = read_layout(given.umap)
     columns, total = read_categories(given.cells, ids, ["label", "batch", "split"])
     style.save(umap.draw(at, columns, given.title, total), given.output, settings.dpi)

@@ -14,9 +14,9 @@ def main() -> None:
     options = arguments.parse_args()
 
     from sclamp.config.datasets import Dataset
+    from sclamp.config.parse import parsed
     from sclamp.core.provenance import provenance
     from sclamp.data.prepare import prepare_cells
-    from sclamp.data.settings import parsed
     from sclamp.data.sources import open_source
 
     dataset = parsed(Dataset, cli.read_settings(options.settings))

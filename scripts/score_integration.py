@@ -22,13 +22,14 @@ def main() -> None:
     cli.add_settings(arguments, "section `evaluate` of the configuration")
     given = arguments.parse_args()
 
+    from sclamp.config.evaluate import Evaluate
+    from sclamp.config.parse import parsed
     from sclamp.core.provenance import provenance
     from sclamp.evaluate.integration import score_embedding
     from sclamp.evaluate.read import check_same_cells, read_annotation, read_cell_vectors, read_neighbors
     from sclamp.evaluate.rows import write_scores
-    from sclamp.evaluate.settings import evaluate_settings
 
-    settings = evaluate_settings(given.settings)
+    settings = parsed(Evaluate, cli.read_settings(given.settings))
     ids, annotation = read_annotation(given.cells)
     embedded, embedding = read_cell_vectors(given.embedding)
     check_same_cells(embedded, given.embedding, ids, given.cells)

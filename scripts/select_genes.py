@@ -15,10 +15,10 @@ def main() -> None:
     options = arguments.parse_args()
 
     from sclamp.config.gene_selections import GeneSelection
+    from sclamp.config.parse import parsed
     from sclamp.core.provenance import provenance
     from sclamp.data.h5ad import CountMap, read_cells
     from sclamp.data.select import report, select_genes, write_selection
-    from sclamp.data.settings import parsed
 
     settings = parsed(GeneSelection, cli.read_settings(options.settings))
     cells, counts = read_cells(options.cells), CountMap(options.cells)

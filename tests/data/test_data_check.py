@@ -136,7 +136,7 @@ def test_all_problems_at_once(raw_file, check, said):
         "gene_selections.few.n_genes: 10, at least 50 are needed.",
         "genes 'mine': 1 listed genes are in the data (after quality control), at least 50 are needed.",
         "file: the gene list 'no.txt' does not exist.",
-        "gene_priors.text.table: 'none.tsv' does not exist.",
+        "gene_priors.text: none.tsv: no such file.",
     ):  # fmt: skip
         assert part in errors, part
     assert errors.count("split.column") == 1

@@ -69,16 +69,26 @@ def test_priors_of_other_genes_and_broken_ones(tmp_path, raw_file, check, said):
         "gene_priors.mouse: none of its 2 genes (such as Actb, Gapdh) is in the data (such as MT-CO1, GENE1, GENE2)"
         in errors
     )
-    assert "columns.csv: column 'gene_id' does not exist; did you mean 'gene'? Known: gene, d1." in errors
+    assert "columns.csv: id_column: column 'gene_id' does not exist; did you mean 'gene'? Known: gene, d1." in errors
     assert "broken.parquet cannot be read as a table" in errors
-    assert "names.npz: array 'gene_id' does not exist; did you mean 'genes'? Known: genes." in errors
+    assert "names.npz: id_column: array 'gene_id' does not exist; did you mean 'genes'? Known: genes." in errors
     skipped = said(report, "skipped")
     assert "its genes are not known without reading it as a whole" in skipped
     assert "source shuffled: made from the data or from another prior" in skipped
 
 
-def test_aliases_can_only_add(tmp_path, raw_file, check, said):
-    (tmp_path / "mouse.csv").write_text("gene_id,d1\nActb,1\n")
-    prior = {"source": "file", "path": str(tmp_path / "mouse.csv"), "matching": {"orthologs": "o.tsv"}}
+def test_orthologs_count(tmp_path, raw_file, check, said):
+    (tmp_path / "mouse.csv").write_text("gene_id,d1\nGene1,1\nGene2,1\n")
+    (tmp_path / "o.tsv").write_text("gene\tprior_gene\nGENE1\tGene1\nGENE2\tGene2\n")
+    matching = {"orthologs": str(tmp_path / "o.tsv"), "min_coverage": 0.0}
+    prior = {"source": "file", "path": str(tmp_path / "mouse.csv"), "matching": matching}
     report = check(raw_file(), priors={"p": prior})
-    assert not said(report, "error") and "covers at least 0.0% of the genes" in said(report, "warning")[-1]
+    n_genes = int(said(report, "ok")[1].split()[0])
+    assert f"covers {2 / n_genes:.1%} of the genes" in said(report, "ok")[-1]
+
+
+def test_a_missing_table_of_orthologs(tmp_path, raw_file, check, said):
+    (tmp_path / "mouse.csv").write_text("gene_id,d1\nGene1,1\n")
+    prior = {"source": "file", "path": str(tmp_path / "mouse.csv"), "matching": {"orthologs": "none.tsv"}}
+    report = check(raw_file(), priors={"p": prior})
+    assert "gene_priors.p.matching: 'none.tsv' does not exist." in said(report, "error")

@@ -44,7 +44,7 @@ def _from_table(settings: FilePrior) -> GeneVectors:
     """A column of ids, numbers in all others (but `symbol` and `ensembl`)."""
     path = settings.path
     table = read_frame(path, text=(settings.id_column,))
-    need_columns(path, table, {"id_column": settings.id_column})
+    need_columns(path, list(table.columns), {"id_column": settings.id_column})
     names = names_from(table, settings.id_column)
     numbers = table.drop(columns=[c for c in {settings.id_column, *OTHER_IDS} if c in table.columns])
     words = [str(column) for column in numbers.columns if numbers[column].dtype.kind not in "fiub"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from sclamp.config.gene_priors import AnyGenePrior, FilePrior, ProteinPrior, TextPrior
 from sclamp.core.errors import UserError
 from sclamp.priors.names import OTHER_IDS, GeneNames, names_from
-from sclamp.priors.tables import PARQUET, SEPARATORS, need_columns, read_frame, suffix
+from sclamp.priors.tables import PARQUET, SEPARATORS, need_columns, read_frame, read_header, suffix
 
 
 def prior_names(settings: AnyGenePrior) -> GeneNames | None:
@@ -26,8 +26,8 @@ def prior_names(settings: AnyGenePrior) -> GeneNames | None:
 
 
 def _of_table(path: str, id_column: str) -> GeneNames:
+    need_columns(path, read_header(path), {"id_column": id_column})
     table = read_frame(path, text=(id_column,), only=(id_column, *OTHER_IDS))
-    need_columns(path, table, {"id_column": id_column})
     return names_from(table, id_column)
 
 

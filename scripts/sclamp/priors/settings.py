@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
-
 from sclamp.config.gene_priors import (
     AnyGenePrior,
     ExpressionPrior,
@@ -17,7 +15,7 @@ from sclamp.config.gene_priors import (
     ShuffledPrior,
     TextPrior,
 )
-from sclamp.config.messages import problems_of
+from sclamp.config.parse import parsed
 from sclamp.core.errors import UserError, unknown
 
 _KINDS: dict[str, type[GenePrior]] = {
@@ -36,7 +34,4 @@ def read_prior_settings(values: dict[str, Any]) -> AnyGenePrior:
     kind = _KINDS.get(str(values.get("source")))
     if kind is None:
         raise UserError("--settings: " + unknown("source", str(values.get("source", "")), _KINDS))
-    try:
-        return kind.model_validate(values)  # type: ignore[return-value]
-    except ValidationError as error:
-        raise UserError(*problems_of(error, kind, prefix="--settings")) from error
+    return parsed(kind, values)  # type: ignore[return-value]

@@ -69,10 +69,21 @@ def read_frame(path: str | Path, text: tuple[str, ...] = (), only: tuple[str, ..
             )  # fmt: skip
 
 
-def need_columns(path: str | Path, table: Any, columns: dict[str, str]) -> None:
-    """Check that the columns (key of the settings -> column) are there; names all that are missing."""
-    missing = {key: column for key, column in columns.items() if column not in table.columns}
-    known = list(map(str, table.columns))
+def read_header(path: str | Path) -> list[str]:
+    """Names of a table's columns, without its rows."""
+    import pandas as pd
+
+    with _readable(path):
+        if suffix(path) in PARQUET:
+            import pyarrow.parquet as pq
+
+            return list(pq.read_schema(path).names)
+        return list(map(str, pd.read_csv(path, sep=SEPARATORS[suffix(path)], nrows=0, index_col=False).columns))
+
+
+def need_columns(path: str | Path, known: list[str], columns: dict[str, str]) -> None:
+    """Check that the columns (key of the settings -> column) are among the known; names all that are missing."""
+    missing = {key: column for key, column in columns.items() if column not in known}
     if missing:
         raise UserError(*(f"{path}: " + unknown(f"{key}: column", column, known) for key, column in missing.items()))
 

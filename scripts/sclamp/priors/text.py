@@ -22,7 +22,7 @@ def read_descriptions(settings: TextPrior) -> tuple[GeneNames, list[str]]:
     """Names and texts of the table's genes. Errors: missing columns, rows without identifier or text."""
     columns = {"id_column": settings.id_column, "text_column": settings.text_column}
     table = read_frame(settings.table, text=(settings.id_column, settings.text_column))
-    need_columns(settings.table, table, columns)
+    need_columns(settings.table, list(table.columns), columns)
     names, texts = names_from(table, settings.id_column), text_column(table[settings.text_column])
     if not texts:
         raise UserError(f"{settings.table}: holds no genes.")
