@@ -46,7 +46,9 @@ def main() -> None:
     else:
         found = markers.find_markers(given.counts, per_type)
     title = given.title or Path(given.embedding).resolve().parent.parent.name
-    figure = genes.draw(genes.layout(embedding), symbols, found, settings.marker_genes, title)
+    figure = genes.draw(
+        genes.layout(embedding), symbols, found, markers.cell_types(given.counts), settings.marker_genes, title
+    )
     style.save(figure, given.output, settings.dpi)
 
 

@@ -36,12 +36,17 @@ def test_markers_equal_a_dense_computation(tiny_counts: Callable[..., Path]) -> 
     assert markers.find_markers(path, per_type=2).groupby("cell_type").size().max() == 2
 
 
+def test_cell_types_come_in_the_order_of_the_cells_maps(tiny_counts: Callable[..., Path]) -> None:
+    assert markers.cell_types(tiny_counts()) == ["alpha", "beta", "delta"]
+
+
 def test_without_labels_there_are_no_markers(tiny_counts: Callable[..., Path]) -> None:
     path = tiny_counts()
     data = ad.read_h5ad(path)
     del data.obs["label"]
     data.write_h5ad(path)
     assert markers.find_markers(path, 3).empty
+    assert markers.cell_types(path) == []
 
 
 def test_a_given_table_is_matched_by_symbol_or_id_in_its_order(tmp_path: Path) -> None:

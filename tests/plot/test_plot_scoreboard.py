@@ -97,7 +97,7 @@ def test_names_that_nobody_listed_are_shown_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.12345, "0.123"), (-0.0004, "-0.000"), (1234.5, "1.23e+03"), (12.3, "12.3")]
+    ("value", "text"), [(0.12345, "0.123"), (-0.0004, "0.000"), (1234.5, "1.23e+03"), (12.3, "12.3")]
 )
 def test_numbers(value: float, text: str) -> None:
     assert number(value) == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sclamp.plot import labels
+from sclamp.plot.labels import place
 from sclamp.plot.style import MUTED, NOTHING, colours, dark, new_figure, short, styled
 
 NEIGHBORS = 10
@@ -62,13 +63,17 @@ def _principal_plane(unit: np.ndarray) -> np.ndarray:
 
 
 @styled
-def draw(at: np.ndarray, symbols: pd.Series, markers: pd.DataFrame, named: int, title: str) -> Figure:
+def draw(
+    at: np.ndarray, symbols: pd.Series, markers: pd.DataFrame, labels: Sequence[str], named: int, title: str
+) -> Figure:
     """Draw genes at (g, 2).
 
-    symbols: gene id -> symbol, in the order of `at`. markers: cell_type, gene_id, rank. named: names per cell type.
+    symbols: gene id -> symbol, in the order of `at`. markers: cell_type, gene_id, rank. labels: all cell types of the
+    data, so that each has the colour that it has on the cells' maps. named: names per cell type.
     """
     types = sorted(markers["cell_type"].unique(), key=str.lower)
-    palette = colours(types)
+    everywhere = colours(list(dict.fromkeys([*labels, *types])))
+    palette = {name: everywhere[name] for name in types}
     columns = 1 + (len(types) - 1) // 26 if types else 0
     side = columns * (0.4 + 0.066 * max((len(short(name)) for name in types), default=0)) if types else 0.1
     figure = new_figure(MAP + 0.35 + side, MAP + 0.55)
@@ -107,7 +112,7 @@ def _name_genes(
     names = [str(symbols.iloc[row]) for row in best["row"]]
     inks = [dark(palette[name]) for name in best["cell_type"]]
     size = 7.5 if len(names) <= 45 else 6.5
-    labels.place(axes, at[best["row"]], names, inks, size=size, avoid=at[shown["row"]])
+    place(axes, at[best["row"]], names, inks, size=size, avoid=at[shown["row"]])
 
 
 def _legend(axes: Axes, palette: dict[str, str], columns: int) -> None:

@@ -14,10 +14,17 @@ import pandas as pd
 from scipy import sparse
 
 from sclamp.core.errors import UserError, unknown
-from sclamp.data.h5ad import CountMap, read_cells
+from sclamp.data.h5ad import CountMap, opened, read_cells, read_frame
 
 MIN_SHARE, MIN_CELLS, MIN_DIFFERENCE = 0.25, 5, 0.25
 """Share of a type's cells that must express a marker; cells of a type; difference in natural-log units."""
+
+
+def cell_types(counts: str | Path) -> list[str]:
+    """All cell types of a count file, in the order in which maps of its cells colour them."""
+    with opened(counts) as file:
+        obs = read_frame(file, "obs")
+    return [str(name) for name in obs["label"].astype("category").cat.categories] if "label" in obs else []
 
 
 def find_markers(counts: str | Path, per_type: int) -> pd.DataFrame:

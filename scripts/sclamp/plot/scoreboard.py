@@ -179,4 +179,4 @@ def full_bar(board: Board, column: int) -> float:
 
 def number(value: float) -> str:
     """Three decimals for what lies near 0..1, three significant digits otherwise."""
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
+    return f"{round(value, 3) + 0.0:.3f}" if abs(value) < 10 else f"{value:.3g}"  # + 0.0: no minus before a zero

@@ -82,11 +82,11 @@ def draw(histories: list[History]) -> Figure:
                 grid[row, column].text(0.5, 0.5, "not part of this loss", ha="center", color=MUTED, fontsize=8,
                                        transform=grid[row, column].transAxes)  # fmt: skip
             if column == 0:
-                grid[row, 0].set_ylabel(_words(name))
+                grid[row, 0].set_ylabel(_words(name).replace(" ", "\n") if len(name) > 14 else _words(name))
         grid[0, column].set_title(history.name)
         grid[-1, column].set_xlabel("Epoch")
     for row, name in enumerate(rows):
-        _scale(grid[row, 0], histories, name)
+        _scale(list(grid[row]), histories, name)
     _legend(grid[0, -1], histories)
     figure.tight_layout()
     return figure
@@ -102,7 +102,7 @@ def _draw_one(history: History, rows: list[str]) -> Figure:
     axes += [figure.add_subplot(grid[i % 2, 1 + i // 2]) for i in range(len(small))]
     for panel, name in zip(axes, rows, strict=True):
         _panel(panel, history, name)
-        _scale(panel, [history], name)
+        _scale([panel], [history], name)
         panel.set_title(_words(name), fontsize=9 if name != "loss" else 10)
     axes[0].set_title(history.name)
     axes[0].set_ylabel("Loss")
@@ -134,21 +134,30 @@ def _panel(axes: Axes, history: History, name: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
 
 
-def _scale(axes: Axes, histories: list[History], name: str) -> None:
+def _scale(panels: list[Axes], histories: list[History], name: str) -> None:
     """Cut off the first epochs where they would flatten the rest, and write where the curve starts."""
-    curves = [h.values[c] for h in histories for c in (f"train_{name}", f"val_{name}") if c in h.values]
-    curves = [c[np.isfinite(c)] for c in curves]
-    curves = [c for c in curves if len(c) > MANY]
-    if name in SCHEDULES or not curves:
+    curves = [_curves(history, name) for history in histories]
+    long = [curve for own in curves for curve in own if len(curve) > MANY]
+    if name in SCHEDULES or not long:
         return
-    low, top = min(c.min() for c in curves), max(c.max() for c in curves)
-    late = max(c[len(c) // 10 + 1 :].max() for c in curves)
-    if top - low > 2 * (late - low) > 0:
-        margin = 0.06 * (late - low)
-        axes.set_ylim(low - margin, late + margin)
-        y, side = (1.01, "bottom") if name == "loss" else (0.96, "top")  # the legend stands in the panel of the loss
-        place: Any = {"transform": axes.transAxes, "ha": "right", "va": side}
-        axes.text(0.99, y, f"starts at {top:,.4g}", fontsize=7, color=MUTED, **place)
+    low, top = min(c.min() for c in long), max(c.max() for c in long)
+    late = max(c[len(c) // 10 + 1 :].max() for c in long)
+    if not top - low > 2 * (late - low) > 0:
+        return
+    limit = late + 0.06 * (late - low)
+    y, side = (1.01, "bottom") if name == "loss" else (0.96, "top")  # the legend stands in the panel of the loss
+    for panel, own in zip(panels, curves, strict=True):
+        panel.set_ylim(low - (limit - late), limit)
+        start = max((curve.max() for curve in own), default=low)
+        if start > limit:
+            place: Any = {"transform": panel.transAxes, "ha": "right", "va": side}
+            panel.text(0.99, y, f"starts at {start:,.4g}", fontsize=7, color=MUTED, **place)
+
+
+def _curves(history: History, name: str) -> list[np.ndarray]:
+    """The finite values of training and validation."""
+    found = [history.values[c] for c in (f"train_{name}", f"val_{name}") if c in history.values]
+    return [values[np.isfinite(values)] for values in found]
 
 
 def _legend(axes: Axes, histories: list[History]) -> None:

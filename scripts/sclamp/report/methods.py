@@ -173,8 +173,10 @@ def _evaluation(plan: Plan, metrics: set[str], cite: Citations) -> str:
         return ""
     stems = " ".join(metrics)
     words = [f"Embeddings were scored as in scIB {cite('scib')}, on all cells and on cells that were not trained on"]
-    if "nmi" in stems or "ari" in stems:
-        words.append(f"clusters were found by the Leiden algorithm {cite('leiden', 'igraph')}")
+    ways = ["k-means"] if "kmeans" in stems else []
+    ways += [f"the Leiden algorithm {cite('leiden', 'igraph')}"] if "leiden" in stems else []
+    if ways:
+        words.append(f"clusters were found by {_joined(ways)}")
     if "lisi" in stems:
         words.append(f"LISI {cite('harmony')} was computed on exact nearest neighbours {cite('faiss')}")
     if "bras" in metrics:
