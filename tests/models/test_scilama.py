@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import MixtureSameFamily, Categorical, Independent, Normal, kl_divergence
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
 from sclamp.config.scilama import BetaVAESettings, JointSettings
 from sclamp.models.blocks import activation_class
 from sclamp.models.losses import kl_to_standard_normal, squared_error
 from sclamp.models.noise import Noise
 from sclamp.models.posterior import FUSIONS, Gaussian, Mixture
-from sclamp.models.scilama import BetaVAE, Direct, StepwiseGenes, Stepwise
+from sclamp.models.scilama import BetaVAE, Direct, Stepwise, StepwiseGenes
 from sclamp.types import Batch, Covariates, DataSpec, Progress
 
 N_CELLS, N_GENES, WIDTH = 40, 15, 6

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sclamp.config.scilama import BetaVAESettings, JointSettings
+from sclamp.config.scilama import PUBLISHED, PUBLISHED_JOINT, BetaVAESettings, JointSettings
 from sclamp.models.base import GradientModel
 from sclamp.models.posterior import FUSIONS, Gaussian
 from sclamp.models.schedules import LinearWarmup
@@ -74,23 +74,18 @@ def load(file: str) -> np.lib.npyio.NpzFile:
 def build(cls: type[GradientModel], golden: np.lib.npyio.NpzFile, dtype: torch.dtype, **more: object) -> GradientModel:
     """Our model with the golden weights; beta comes from the `beta` argument."""
     beta = more.pop("beta", 1.0)
-    common = {
+    common = (PUBLISHED if cls is BetaVAE else PUBLISHED_JOINT) | {
         "hidden_dims": tuple(int(d) for d in golden["hidden_dims"]),
         "latent_dim": int(golden["latent_dim"]),
         "var_eps": float(golden["var_eps"]),
         "dropout": 0.0,
-        "layer_norm": True,
-        "batch_norm": False,
-        "encoder_covariates": True,
-        "covariate_effects": False,
         "beta_start": beta,
         "beta_end": beta,
     }
     if cls is BetaVAE:
         settings: BetaVAESettings = BetaVAESettings(**common)
     else:
-        reference = {"prior_scaling": "none", "gene_residual": None, "joint_scale": "reference", "gamma": 0.05}
-        settings = JointSettings(**common, **reference, **more)
+        settings = JointSettings(**common, **more)
     priors = {name: golden[name] for name in ("emb0", "emb1") if name in golden and cls is not BetaVAE}
     data = DataSpec(
         gene_ids=tuple(f"g{i}" for i in range(golden["x"].shape[1])),

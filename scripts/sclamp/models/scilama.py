@@ -47,6 +47,7 @@ class CellSide(nn.Module):
         inputs = n_genes + n_covariates * self.reads_covariates
         self.encoder = GaussianEncoder(inputs, hidden, latent, style, settings.var_eps)
         self.decoder = FactorDecoder(latent + n_covariates, hidden, style)
+        self.dropout = nn.Dropout(settings.dropout)
         self.bias = nn.Parameter(torch.zeros(n_genes))
         has_effects = settings.covariate_effects and n_covariates > 0
         self.effects = nn.Parameter(torch.zeros(n_covariates, n_genes)) if has_effects else None
@@ -60,7 +61,7 @@ class CellSide(nn.Module):
 
     def factors(self, z: Tensor, covariates: Tensor) -> Tensor:
         """Factors of the cells, (cells, h)."""
-        return self.decoder(torch.cat([z, covariates], 1))
+        return self.dropout(self.decoder(torch.cat([z, covariates], 1)))
 
     def offset(self, covariates: Tensor) -> Tensor:
         """What a gene has in every cell, (genes,), or in every cell with these covariates, (cells, genes)."""
@@ -134,7 +135,6 @@ class BetaVAE(_SciLaMA):
         super().__init__(settings, data)
         self.loadings = nn.Parameter(torch.empty(data.n_genes, settings.hidden_dims[0]))
         nn.init.xavier_normal_(self.loadings)
-        self.dropout = nn.Dropout(settings.dropout)
 
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Negative ELBO per cell, with unit-weight squared error and the KL divergence weighted by beta."""
@@ -154,8 +154,7 @@ class BetaVAE(_SciLaMA):
         return self._decode(self.embed_cells(batch), batch)
 
     def _decode(self, z: Tensor, batch: Batch) -> Tensor:
-        factors = self.dropout(self.cells.factors(z, batch.covariates))
-        return factors @ self.loadings.T + self.cells.offset(batch.covariates)
+        return self.cells.factors(z, batch.covariates) @ self.loadings.T + self.cells.offset(batch.covariates)
 
 
 class Direct(_SciLaMA):
