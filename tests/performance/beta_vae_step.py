@@ -19,11 +19,13 @@ def main() -> None:
     options = steps.arguments(__doc__)
     print(f"beta_vae, one thread, {measure.hardware()}")
     inputs = steps.make_inputs(options.steps * steps.BATCH)
-    published = steps.reference(options.reference, inputs)
+    ours, published = steps.ours(inputs), steps.reference(options.reference, inputs)
+    steps.check_same_size(ours, published)
     contenders = {
-        "ours": steps.ours(inputs),
-        "ours in bf16": steps.ours(inputs, precision="bf16"),
-        "reference": published,
+        "ours": ours.run,
+        "ours in bf16": steps.ours(inputs, precision="bf16").run,
+        "ours, our default settings": steps.ours(inputs, published=False).run,
+        "reference": published.run,
         "reference without correlations": steps.without_correlations(published),
     }
     rates = measure.alternate(contenders, options.rounds)

@@ -22,13 +22,15 @@ def main() -> None:
     print(f"direct, one thread, {measure.hardware()}")
     inputs = steps.make_inputs(options.steps * steps.BATCH)
     prior = np.random.default_rng(0).normal(0, WIDTH**-0.5, (steps.N_GENES, WIDTH)).astype(np.float32)
-    published = steps.reference(options.reference, inputs, prior)
+    ours, published = steps.ours(inputs, prior), steps.reference(options.reference, inputs, prior)
+    steps.check_same_size(ours, published)
     contenders = {
-        "ours": steps.ours(inputs, prior),
-        "ours, batches of 256": steps.ours(inputs, prior, batch_size=256),
-        "ours, batches of 512": steps.ours(inputs, prior, batch_size=512),
-        "ours in bf16": steps.ours(inputs, prior, precision="bf16"),
-        "reference": published,
+        "ours": ours.run,
+        "ours, batches of 256": steps.ours(inputs, prior, batch_size=256).run,
+        "ours, batches of 512": steps.ours(inputs, prior, batch_size=512).run,
+        "ours in bf16": steps.ours(inputs, prior, precision="bf16").run,
+        "ours, our default settings": steps.ours(inputs, prior, published=False).run,
+        "reference": published.run,
         "reference without correlations": steps.without_correlations(published),
     }
     rates = measure.alternate(contenders, options.rounds)

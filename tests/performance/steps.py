@@ -1,10 +1,11 @@
 """Training steps of ours and of the published sciLaMA code, on the same cells.
 
-Ours is the training loop as a job runs it: rows gathered from resident integer counts, normalised and scaled on the fly,
-noise, loss, gradients, fused AdamW, the check for losses that are not finite, and a validation at the end.
+Ours is the training loop as a job runs it: rows gathered from resident integer counts, normalised and scaled on the
+fly, noise, loss, gradients, fused AdamW, the check for losses that are not finite, and a validation at the end.
 The reference is its own LightningModule under a Lightning Trainer, fed by its own Dataset: per-step Pearson and
 Spearman correlations, logging, AdamW. In its favour: no loader processes, progress bar, checkpoints or validation, the
 start of `fit` does not count, and its cells are dense and scaled beforehand.
+Both train the published model: [900, 400], latent 50; the script fails if they train different numbers of parameters.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import measure
 import numpy as np
@@ -31,12 +32,33 @@ REPOSITORY, COMMIT = "https://github.com/microsoft/sciLaMA", "f534317"
 N_GENES, BATCH, N_VALIDATION = 3000, 128, 2
 
 
+class Loop(NamedTuple):
+    """A training: an epoch per call of `run`."""
+
+    run: measure.Contender
+    model: torch.nn.Module
+
+    def trained_parameters(self) -> int:
+        """Number of parameters that the last step moved."""
+        return sum(p.numel() for p in self.model.parameters() if p.grad is not None)
+
+
+def check_same_size(ours: Loop, published: Loop) -> None:
+    """Run both; a comparison of models of different sizes would mean nothing."""
+    for loop in (ours, published):
+        loop.run()
+    sizes = ours.trained_parameters(), published.trained_parameters()
+    if sizes[0] != sizes[1] or not sizes[0]:
+        sys.exit(f"different models: ours trains {sizes[0]:,} parameters, the reference {sizes[1]:,}")
+    print(f"  parameters trained by each: {sizes[0]:,}")
+
+
 def arguments(doc: str | None) -> argparse.Namespace:
     """Parse the command line; without a reference the script ends here."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", type=Path, help=f"checkout of {REPOSITORY} at commit {COMMIT}")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=16, help="optimiser steps of each contender in each round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=12, help="optimiser steps of each contender in each round")
     options = parser.parse_args()
     if options.reference is None or not (options.reference / "src/sciLaMA/model_lit.py").is_file():
         print(
@@ -85,9 +107,10 @@ def make_inputs(n_train: int) -> Any:
     )
 
 
-def ours(inputs: Any, prior: np.ndarray | None = None, **settings: Any) -> measure.Contender:
-    """Our training for an epoch per call. prior: (genes, width) for mode `direct`, None for `beta_vae`."""
+def ours(inputs: Any, prior: np.ndarray | None = None, published: bool = True, **settings: Any) -> Loop:
+    """Our training. prior: (genes, width) for mode `direct`, None for `beta_vae`. published: else with our defaults."""
     from sclamp.config.registry import model_class, settings_class
+    from sclamp.config.scilama import PUBLISHED, PUBLISHED_JOINT
     from sclamp.data.batches import Batches
     from sclamp.data.placement import Placement
     from sclamp.train.loop import Training
@@ -95,10 +118,11 @@ def ours(inputs: Any, prior: np.ndarray | None = None, **settings: Any) -> measu
 
     mode = "beta_vae" if prior is None else "direct"
     priors = {} if prior is None else {"text": prior.shape[1]}
-    more = {} if prior is None else {"gene_priors": ["text"]}
-    chosen = settings_class(mode).model_validate(
-        {"batch_size": BATCH, "max_epochs": 1, "device": "cpu", **more, **settings, "mode": mode}
-    )
+    values = {} if prior is None else {"gene_priors": ["text"]}
+    if published:
+        values |= {"latent_dim": 50} | (PUBLISHED if prior is None else PUBLISHED_JOINT)
+    values |= {"batch_size": BATCH, **settings, "max_epochs": 1, "device": "cpu", "mode": mode}
+    chosen = settings_class(mode).model_validate(values)
     genes = tuple(f"gene{i}" for i in range(N_GENES))
     model = model_class(mode)(chosen, DataSpec(gene_ids=genes, gene_priors=priors, n_cells=len(inputs.rows("train"))))
     if prior is not None:
@@ -110,7 +134,7 @@ def ours(inputs: Any, prior: np.ndarray | None = None, **settings: Any) -> measu
             Training(model, batches, chosen, seed=0).run()
         return len(inputs.rows("train"))
 
-    return measure.timed(epoch)
+    return Loop(measure.timed(epoch), model)
 
 
 # --- the reference ----------------------------------------------------------------------------------------------------
@@ -128,8 +152,8 @@ class Clock(pl.Callback):
         self.seconds = time.process_time() - self._start
 
 
-def reference(checkout: Path, inputs: Any, prior: np.ndarray | None = None) -> measure.Contender:
-    """The published module for an epoch per call, on the scaled expression of the same training cells."""
+def reference(checkout: Path, inputs: Any, prior: np.ndarray | None = None) -> Loop:
+    """The published module, on the scaled expression of the same training cells."""
     sys.path.insert(0, str(checkout.resolve() / "src"))
     scilama = importlib.import_module("sciLaMA")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -150,7 +174,7 @@ def reference(checkout: Path, inputs: Any, prior: np.ndarray | None = None) -> m
         trainer.fit(module, loader)
         return n_train, clock.seconds
 
-    return run
+    return Loop(run, module)
 
 
 def _scaled(inputs: Any) -> torch.Tensor:
@@ -161,12 +185,12 @@ def _scaled(inputs: Any) -> torch.Tensor:
     return torch.cat([batch.scaled for batch in batches.batches(None)])
 
 
-def without_correlations(run: measure.Contender) -> measure.Contender:
+def without_correlations(published: Loop) -> measure.Contender:
     """The reference's step without its Pearson and Spearman correlations."""
 
     def quick() -> tuple[int, float]:
         with _no_correlations():
-            return run()
+            return published.run()
 
     return quick
 
