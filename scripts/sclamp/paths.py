@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +96,14 @@ class Paths:
         pca = self.plan.pca
         return [self.of_run("cell_embedding.parquet", wildcards.dataset, pca, wildcards.seed)] if pca else []
 
-    def of_every_run(self, name: str, models: list[str], dataset: str | None = None) -> list[str]:
+    def of_every_run(self, name: str, models: Iterable[str], dataset: str | None = None) -> list[str]:
         """One file of each run of these models."""
         datasets = [dataset] if dataset else list(self.plan.datasets)
         return [self.of_run(name, d, m, s) for d in datasets for m in models for s in self.plan.seeds]
 
     def named_runs(self, dataset: str) -> list[str]:
-        """NAME=FOLDER of every scored run of a dataset."""
-        return [f"{m}={self.of_run('', dataset, m, s)}" for m in self.plan.scored for s in self.plan.seeds]
+        """NAME=FOLDER of every run of a dataset, phases of chained models included."""
+        return [f"{m}={self.of_run('', dataset, m, s)}" for m in self.plan.models for s in self.plan.seeds]
 
     def markers(self, dataset: str) -> list[str]:
         """The user's table of marker genes of a dataset."""
@@ -132,7 +133,7 @@ class Paths:
         plan = self.plan
         figures = self.of_every_run("figures/umap.png", plan.scored)
         figures += self.of_every_run("figures/training.png", plan.names(gradient=True))
-        figures += self.of_every_run("figures/genes.png", [m for m in plan.scored if self.has_gene_side(m)])
+        figures += self.of_every_run("figures/genes.png", [m for m in plan.models if self.has_gene_side(m)])
         return figures + [f"{self.out}/figures/{d}/scores.png" for d in plan.datasets]
 
     def has_gene_side(self, model: str) -> bool:

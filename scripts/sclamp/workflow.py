@@ -151,10 +151,13 @@ def as_json(settings: Section | dict[str, Any], only: Iterable[str] | None = Non
     return json.dumps({key: values[key] for key in sorted(keys)}, sort_keys=True)
 
 
-def report_plan(planned: Plan) -> dict[str, Any]:
-    """What was asked for, as the report needs it; without resources and without what no model uses."""
+def report_plan(planned: Plan) -> str:
+    """What was asked for, as the report needs it: JSON, in the order of the configuration.
+
+    Without resources and without what no model uses, so that a change of those changes no report.
+    """
     sections = planned.config.sections
-    return {
+    asked = {
         "title": sections.title,
         "results": sections.output,
         "datasets": {n: d.model_dump(mode="json") for n, d in sections.datasets.items()},
@@ -176,6 +179,7 @@ def report_plan(planned: Plan) -> dict[str, Any]:
         "evaluate": sections.evaluate.model_dump(mode="json"),
         "figures": sections.figures.model_dump(mode="json"),
     }
+    return json.dumps(asked)
 
 
 def options(flag: str, *values: str) -> list[str]:

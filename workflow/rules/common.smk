@@ -38,6 +38,9 @@ LAUNCH = (
     else f"{PYTHON} -m torch.distributed.run --standalone --nproc-per-node {PLAN.resources.gpus}"
 )
 SCRIPTS = os.path.relpath(Path(workflow.basedir) / "scripts")
+REPORT_TEMPLATE = os.path.relpath(
+    Path(workflow.basedir) / "workflow/report/report.html.j2"
+)
 
 
 wildcard_constraints:

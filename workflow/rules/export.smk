@@ -59,10 +59,10 @@ rule assemble_embedded:
     input:
         cells=f"{DATASET}/cells.h5ad",
         cell_embeddings=lambda w: PATHS.of_every_run(
-            "cell_embedding.parquet", PLAN.scored, w.dataset
+            "cell_embedding.parquet", PLAN.models, w.dataset
         ),
         gene_embeddings=lambda w: PATHS.of_every_run(
-            "gene_embedding.parquet", PLAN.scored, w.dataset
+            "gene_embedding.parquet", PLAN.models, w.dataset
         ),
         umaps=lambda w: PATHS.of_every_run("umap.parquet", PLAN.scored, w.dataset),
     output:

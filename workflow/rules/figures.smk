@@ -125,8 +125,9 @@ rule plot_scores:
         mem_mb=memory(PLAN, base=1000, per_input_mb=5),
         runtime=minutes(PLAN, base=5, per_input_gb=1),
     params:
+        baseline=options("--baseline", PLAN.pca) if PLAN.pca else [],
         settings=as_json(PLAN.figures, only=["dpi"]),
         code=code_of("plot_scores.py"),
     shell:
-        "{PYTHON} {SCRIPTS:q}/plot_scores.py --scores {input:q} --dataset {wildcards.dataset:q}"
+        "{PYTHON} {SCRIPTS:q}/plot_scores.py --scores {input:q} --dataset {wildcards.dataset:q} {params.baseline:q}"
         " --settings {params.settings:q} --output {output[0]:q} --code {params.code} > {log:q} 2>&1"

@@ -4,9 +4,10 @@
 rule write_report:
     """Write the report."""
     input:
-        PATHS.all_checks,
-        PATHS.scores,
-        PATHS.all_figures,
+        checks=PATHS.all_checks,
+        scores=PATHS.scores,
+        figures=PATHS.all_figures,
+        template=REPORT_TEMPLATE,
     output:
         PATHS.report,
     log:
@@ -20,7 +21,7 @@ rule write_report:
         mem_mb=memory(PLAN, base=1500, per_input_mb=5),
         runtime=minutes(PLAN, base=10, per_input_gb=10),
     params:
-        plan=as_json(report_plan(PLAN)),
+        plan=report_plan(PLAN),
         code=code_of("write_report.py"),
     shell:
         "{PYTHON} {SCRIPTS:q}/write_report.py --plan {params.plan:q} --output {output:q}"
@@ -36,7 +37,7 @@ onerror:
             PYTHON,
             f"{SCRIPTS}/write_report.py",
             "--plan",
-            as_json(report_plan(PLAN)),
+            report_plan(PLAN),
             "--output",
             PATHS.report,
         ],
