@@ -45,7 +45,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("datasets.NAME.split", Split),
     ("gene_selections.NAME", GeneSelection),
     *(
-        (f"gene_priors.NAME with source: {source.model_fields['source'].annotation.__args__[0]}", source)
+        (f"gene_priors.NAME with source: {typing.get_args(source.model_fields['source'].annotation)[0]}", source)
         for source in (TextPrior, ProteinPrior, FilePrior, ExpressionPrior, OneHotPrior, ShuffledPrior, GaussianPrior)
     ),
     ("gene_priors.NAME.matching", Matching),

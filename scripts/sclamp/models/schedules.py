@@ -11,7 +11,7 @@ class LinearWarmup:
     """A weight that stays at `start` through epoch `hold`, then grows by `rate` per epoch up to `end`.
 
     Epochs count from 0. With rate 0 it stays at `start` for ever. sciLaMA's schedule of the KL weight beta
-    (Chen et al., ICML 2025).
+    (Hu et al., ICML 2025).
     """
 
     start: float

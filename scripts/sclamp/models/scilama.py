@@ -68,6 +68,7 @@ class CellSide(nn.Module):
         return self.bias if self.effects is None else self.bias + self._shift(covariates)
 
     def _shift(self, covariates: Tensor) -> Tensor:
+        assert self.effects is not None, "asked only where there are effects"
         return covariates @ (EFFECT_SCALE * self.effects)
 
 
@@ -206,7 +207,7 @@ class Direct(_SciLaMA):
             of_latents = self._product(z_cells * self.latent_scale, z_genes, batch)
             parts["latent_reconstruction"] = self._error(of_latents, batch)
             loss = loss + self._gamma * parts["latent_reconstruction"]
-        if self.residual is not None:
+        if self.residual is not None and self.settings.gene_residual is not None:
             parts["residual"] = self.residual.square().sum() / max(self.data.n_cells, 1)
             loss = loss + self.settings.gene_residual * parts["residual"]
         return {"loss": loss, **parts}
