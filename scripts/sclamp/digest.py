@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import copy
 import functools
 import hashlib
 from pathlib import Path
@@ -65,8 +64,14 @@ class _AtRunTime(ast.NodeTransformer):
 
 @functools.cache
 def tree_of(path: Path) -> ast.Module:
-    """Syntax tree of a file as it runs, without what stands under `if TYPE_CHECKING`."""
-    return _AtRunTime().visit(ast.parse(path.read_text(encoding="utf-8"), filename=str(path)))
+    """Syntax tree of a file as it runs, without docstrings and what stands under `if TYPE_CHECKING`."""
+    tree: ast.Module = _AtRunTime().visit(ast.parse(path.read_text(encoding="utf-8"), filename=str(path)))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            kept = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+    return tree
 
 
 @functools.cache
@@ -83,10 +88,4 @@ def _imported(path: Path) -> tuple[str, ...]:
 
 @functools.cache
 def _code(path: Path) -> str:
-    tree = copy.deepcopy(tree_of(path))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            kept = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
-    return ast.unparse(tree)
+    return ast.unparse(tree_of(path))

@@ -85,7 +85,7 @@ def test_a_config_that_is_no_mapping(finished):
 
 
 @finished_group
-@pytest.mark.parametrize("override", ["models={beta_vae: {dropout: 0.3}}", 'models={"beta_vae": {"dropout": 0.3}}'])
+@pytest.mark.parametrize("override", ["models={beta_vae: {dropout: 0.25}}", 'models={"beta_vae": {"dropout": 0.25}}'])
 def test_config_overrides_reach_nested_settings(finished, config, override):
     jobs = finished.jobs("--config", override, config=config)
     assert {w for rule, w in jobs if rule == "train_model"} == {"dataset=one, model=beta_vae, seed=1"}

@@ -113,3 +113,12 @@ class FactorDecoder(nn.Module):
         """Factors of each row of `z`."""
         factors = self.factors(self.hidden(z))
         return factors if self.skip is None else factors + self.skip(z)
+
+    def product(self, left: Tensor, z: Tensor) -> Tensor:
+        """left @ factors(z).T, (m, h) and (n, inputs) -> (m, n), without the (n, h) factors.
+
+        The last layers are linear, so `left` goes through them instead: far fewer operations where m << n.
+        """
+        last = self.factors
+        product = (left @ last.weight) @ self.hidden(z).T + (left @ last.bias).unsqueeze(1)
+        return product if self.skip is None else product + (left @ self.skip.weight) @ z.T

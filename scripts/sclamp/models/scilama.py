@@ -186,7 +186,7 @@ class Direct(_SciLaMA):
     def reconstruct(self, batch: Batch) -> Tensor:
         """Expression from the product of both decoders at the posterior means, (cells, genes)."""
         factors = self.cells.factors(self.embed_cells(batch), batch.covariates)
-        return self._product(factors, self._loadings(self.embed_genes()), batch)
+        return self._decode(factors, self.embed_genes(), batch)
 
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Squared error of the decoders' product, gamma x that of the latents' product, beta x both KL terms."""
@@ -194,7 +194,7 @@ class Direct(_SciLaMA):
         kl_cells, z_cells, factors = self._encode_cells(batch, cell_draw)
         q_genes = self._gene_posterior()
         z_genes = q_genes.sample(gene_draw)
-        error = self._error(self._product(factors, self._loadings(z_genes), batch), batch)
+        error = self._error(self._decode(factors, z_genes, batch), batch)
         kl_genes, beta = q_genes.kl().mean(), self._beta(progress)
         parts = {
             "reconstruction": error,
@@ -204,7 +204,7 @@ class Direct(_SciLaMA):
         }
         loss = error + beta * (self._kl_weight_cells * kl_cells + kl_genes)
         if self._gamma > 0:
-            of_latents = self._product(z_cells * self.latent_scale, z_genes, batch)
+            of_latents = (z_cells * self.latent_scale) @ z_genes.T + self.cells.offset(batch.covariates)
             parts["latent_reconstruction"] = self._error(of_latents, batch)
             loss = loss + self._gamma * parts["latent_reconstruction"]
         if self.residual is not None and self.settings.gene_residual is not None:
@@ -226,12 +226,10 @@ class Direct(_SciLaMA):
     def _gene_posterior(self) -> Posterior:
         return self.genes.posterior([self.gene_prior(name) for name in self.data.gene_priors])
 
-    def _loadings(self, z_genes: Tensor) -> Tensor:
-        loadings = self.scale * self.genes.decoder(z_genes)
-        return loadings if self.residual is None else loadings + self.residual
-
-    def _product(self, left: Tensor, right: Tensor, batch: Batch) -> Tensor:
-        return left @ right.T + self.cells.offset(batch.covariates)
+    def _decode(self, factors: Tensor, z_genes: Tensor, batch: Batch) -> Tensor:
+        """Expression of cells with these factors and genes with these latents, (cells, genes)."""
+        expression = self.genes.decoder.product(self.scale * factors, z_genes) + self.cells.offset(batch.covariates)
+        return expression if self.residual is None else expression + factors @ self.residual.T
 
     def _error(self, prediction: Tensor, batch: Batch) -> Tensor:
         return squared_error(prediction, self._x(batch)).mean()
