@@ -85,7 +85,7 @@ def build(cls: type[GradientModel], golden: np.lib.npyio.NpzFile, dtype: torch.d
     if cls is BetaVAE:
         settings: BetaVAESettings = BetaVAESettings(**common)
     else:
-        settings = JointSettings(**common, **more)
+        settings = JointSettings(**common | {"gene_dropout": 0.0}, **more)
     priors = {name: golden[name] for name in ("emb0", "emb1") if name in golden and cls is not BetaVAE}
     data = DataSpec(
         gene_ids=tuple(f"g{i}" for i in range(golden["x"].shape[1])),

@@ -24,6 +24,7 @@ PUBLISHED: dict[str, Any] = {
 """Values with which `BetaVAESettings` trains the published model."""
 
 PUBLISHED_JOINT: dict[str, Any] = PUBLISHED | {
+    "gene_dropout": 0.1,
     "gamma": 0.05,
     "joint_scale": "reference",
     "prior_scaling": "none",
@@ -39,6 +40,8 @@ class BetaVAESettings(TrainingSettings):
     """The cell VAE alone (mode `beta_vae`); also the first phase of `stepwise`."""
 
     mode: Literal["beta_vae"] = "beta_vae"
+    max_epochs: int = Field(300, ge=1)
+    """Upper limit of passes over the training cells; large data sets stop far earlier."""
     learning_rate: float = Field(2e-3, gt=0)
     """AdamW's step size in the first epoch."""
     input: Literal["scaled", "lognorm"] = "scaled"
@@ -48,7 +51,7 @@ class BetaVAESettings(TrainingSettings):
     latent_dim: int = Field(50, ge=1)
     """Dimensions of the latent space."""
     dropout: float = Field(0.3, ge=0, lt=1)
-    """Dropout after each hidden layer, and on the factors that a cell's decoder returns."""
+    """Dropout after each hidden layer of the cell side, and on the factors that a cell's decoder returns."""
     batch_norm: bool = False
     """BatchNorm in hidden layers."""
     layer_norm: bool = True
@@ -88,8 +91,10 @@ class JointSettings(BetaVAESettings):
     """Weight of the reconstruction from the product of the two latents."""
     joint_scale: Literal["rsqrt_width", "reference"] = "rsqrt_width"
     """rsqrt_width divides each product of decoders or latents by the square root of its width."""
+    gene_dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout after each hidden layer of the gene side."""
     prior_scaling: Literal["none", "standardised"] = "standardised"
     """standardised centres each gene prior and brings it to unit variance before the gene encoder."""
-    gene_residual: float | None = Field(100.0, ge=0)
+    gene_residual: float | None = Field(30.0, ge=0)
     """Each gene adds its own loadings to those read off its gene prior, shrunk towards zero by this weight on their
     sum of squares per training cell: the more cells, the more a gene may differ from its prior. null adds none."""

@@ -7,6 +7,7 @@ plus an offset per gene. `beta_vae` has free loadings and no gene side; the join
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Self
 
 import torch
@@ -77,7 +78,8 @@ class GeneSide(nn.Module):
 
     def __init__(self, settings: JointSettings, prior_widths: list[int]) -> None:
         super().__init__()
-        hidden, latent, style = settings.hidden_dims, settings.latent_dim, _style(settings)
+        hidden, latent = settings.hidden_dims, settings.latent_dim
+        style = replace(_style(settings), dropout=settings.gene_dropout, input_dropout=0.0)
         self.encoders = nn.ModuleList(
             GaussianEncoder(width, hidden, latent, style, settings.var_eps) for width in prior_widths
         )
