@@ -21,8 +21,9 @@ from sclamp.train.distributed import Processes, check_sizes
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_model.py"
 SETTINGS = {
-    "mode": "beta_vae", "latent_dim": 4, "hidden_dims": [16], "batch_size": 27, "max_epochs": 6, "dropout": 0.0,
+    "mode": "beta_vae", "latent_dim": 4, "hidden_dims": [16], "batch_size": 27, "max_epochs": 6,
     "epochs_before_beta_warmup": 0, "beta_warmup_rate": 0.5, "device": "cpu",
+    "dropout": 0.0, "input_dropout": 0.0,
 }  # fmt: skip
 
 

@@ -96,9 +96,9 @@ def test_sigkill_sigterm_and_sigusr1_change_no_byte(train: Callable[..., Any], t
 
 def test_a_change_starts_anew_and_says_what_changed(train: Callable[..., Any], tmp_path: Path):
     assert train("changed", at=14, number=signal.SIGKILL).returncode == -signal.SIGKILL
-    changed = train("changed", learning_rate=0.002)
+    changed = train("changed", learning_rate=0.003)
     assert changed.returncode == 0
-    assert "training starts anew: settings: learning_rate was 0.001, is 0.002" in changed.stderr
+    assert "training starts anew: settings: learning_rate was 0.002, is 0.003" in changed.stderr
     assert "going on" not in changed.stderr
     assert not (tmp_path / "changed" / "resume.pt").exists()
 
