@@ -41,7 +41,7 @@ class BetaVAESettings(TrainingSettings):
 
     mode: Literal["beta_vae"] = "beta_vae"
     max_epochs: int = Field(300, ge=1)
-    """Upper limit of passes over the training cells; large data sets stop far earlier."""
+    """Upper limit of passes over the training cells; a thousand cells need nearly all of them."""
     learning_rate: float = Field(2e-3, gt=0)
     """AdamW's step size in the first epoch."""
     input: Literal["scaled", "lognorm"] = "scaled"
@@ -57,9 +57,9 @@ class BetaVAESettings(TrainingSettings):
     layer_norm: bool = True
     """LayerNorm (without affine parameters) in hidden layers."""
     linear_skip: bool = True
-    """Encoders and decoders add a linear map of their input to what their hidden layers make."""
+    """Encoders (to their mean) and decoders add a linear map of their input to what their hidden layers make."""
     input_dropout: float = Field(0.3, ge=0, lt=1)
-    """Share of its inputs that an encoder does not see, drawn anew in each step."""
+    """Share of the genes that the encoder of cells does not see, drawn anew for each cell and step."""
     activation: str = "LeakyReLU"
     """Name of an activation of torch.nn."""
     var_eps: float = Field(1e-4, ge=0)
