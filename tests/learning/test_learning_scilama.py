@@ -85,7 +85,7 @@ def test_beta_vae_keeps_biology_mixes_batches_and_reconstructs(scores):
 
 def test_direct_trains_where_the_published_code_predicts_nothing(scores):
     # The published code reaches .06, with its products scaled .33.
-    assert mean(scores, "direct", "pearson", "held_out") >= 0.40
+    assert mean(scores, "direct", "pearson", "held_out") >= 0.41
     assert mean(scores, "direct", "lobo_label_accuracy", "all") >= 0.88
 
 
