@@ -115,7 +115,7 @@ class FactorDecoder(nn.Module):
         return factors if self.skip is None else factors + self.skip(z)
 
     def product(self, left: Tensor, z: Tensor) -> Tensor:
-        """left @ factors(z).T, (m, h) and (n, inputs) -> (m, n), without the (n, h) factors.
+        """Multiply by the factors: left @ factors(z).T, (m, h) and (n, inputs) -> (m, n), without the (n, h) factors.
 
         The last layers are linear, so `left` goes through them instead: far fewer operations where m << n.
         """
