@@ -178,7 +178,7 @@ def test_a_failing_metric_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatc
 
 def test_subsampled_silhouettes_are_close_to_exact_ones() -> None:
     points, annotation = data(n=2000)
-    exact, drawn = of(scored(points, annotation), "all"), of(scored(points, annotation, max_cells=500), "all")
+    exact, drawn = of(scored(points, annotation), "all"), of(scored(points, annotation, exact_cells=500), "all")
     for metric in ("silhouette_label", "silhouette_batch"):
         assert drawn[metric].value == pytest.approx(exact[metric].value, abs=0.02)
         assert drawn[metric].value != exact[metric].value

@@ -96,6 +96,8 @@ class Dataset(Section):
     """obs column with cell types; needed by scores that compare with labels."""
     batch: str | None = None
     """obs column with batches."""
+    pseudotime: str | None = None
+    """obs column with a pseudotime of the uncorrected data, for the conservation of trajectories."""
     covariates: CovariateColumns = CovariateColumns()
     quality: QualityControl = QualityControl()
     normalization: Normalization = Normalization()

@@ -8,14 +8,18 @@ from pydantic import Field
 
 from sclamp.config.base import Section
 
-Control = Literal["pca", "random", "label_onehot", "batch_onehot"]
+Control = Literal[
+    "pca", "random", "shuffled", "shuffled_within_batch", "shuffled_within_label", "label_onehot", "batch_onehot"
+]
 
 
 class Evaluate(Section):
     """Which scores are computed, and against which controls."""
 
-    controls: tuple[Control, ...] = ("pca", "random", "label_onehot", "batch_onehot")
-    """Embeddings whose score is known in advance, scored like every model."""
+    controls: tuple[Control, ...] = (
+        "pca", "random", "shuffled", "shuffled_within_batch", "shuffled_within_label", "label_onehot", "batch_onehot",
+    )  # fmt: skip
+    """Embeddings whose score is known in advance, scored like every model; shuffled deals the PCA's rows out anew."""
     neighbors: int = Field(90, ge=3)
     """Neighbours of each cell for LISI; the nearest 15 make the graph."""
     graph_neighbors: int = Field(15, ge=2)
@@ -23,9 +27,18 @@ class Evaluate(Section):
     resolutions: tuple[float, ...] = Field((0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0), min_length=1)
     """Leiden resolutions of which the best is taken."""
     seed: int = 0
-    """Seed of clustering, k-means and controls."""
-    max_cells: int = Field(50000, ge=100)
-    """More cells than this are subsampled (stratified by label) for scores that compare all pairs of cells."""
+    """Seed of clustering, k-means and resampling."""
+    exact_cells: int = Field(50000, ge=100)
+    """Up to so many cells every score is exact; beyond, the table names what is approximated, and how."""
+    bootstrap: int = Field(200, ge=0)
+    """Resamples of the cells behind each interval; 0 makes none."""
+    masked_share: float = Field(0.1, gt=0, lt=1)
+    """Share of a test cell's entries that are hidden from the model and then imputed."""
+    left_out_genes: float = Field(0.0, ge=0, lt=1)
+    """Share of genes that a second training of each model with gene priors never sees, to be predicted from their
+    prior alone; 0 leaves this out."""
+    gene_terms: str | None = None
+    """Annotation of genes that gene modules are tested against: GMT, or TSV with columns term and gene."""
 
 
 class Figures(Section):

@@ -85,6 +85,9 @@ class JointSettings(BetaVAESettings):
     mode: Literal["direct", "stepwise", "stepwise_genes", "self_informed"] = "direct"  # type: ignore[assignment]
     gene_priors: tuple[Name, ...] = Field((), min_length=0)
     """Gene priors that the gene VAE reads; several are fused."""
+    prior_controls: tuple[Literal["shuffled", "gaussian", "onehot", "none"], ...] = ()
+    """The same model is also trained with such priors in place of its own, and compared; none is the mode without a
+    gene side."""
     fusion: Literal["average", "moe", "poe", "precision_weighted"] = "average"
     """How the posteriors of several gene priors become one."""
     gamma: float = Field(0.1, ge=0)

@@ -93,8 +93,8 @@ class CellSet:
 
     @cached_property
     def sample(self) -> np.ndarray:
-        """Cells for scores that look at all pairs: all of them, or settings.max_cells, stratified by label."""
-        return stratified_sample(self.several_labels, self.settings.max_cells, self.settings.seed)
+        """Cells for scores that look at all pairs: all of them, or settings.exact_cells, stratified by label."""
+        return stratified_sample(self.several_labels, self.settings.exact_cells, self.settings.seed)
 
     @cached_property
     def label_silhouettes(self) -> np.ndarray:

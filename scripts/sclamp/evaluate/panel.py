@@ -63,7 +63,7 @@ def _pcr(cells: CellSet) -> float:
 
 
 KMEANS = f"k-means, k = number of labels, mean over {KMEANS_STARTS} starts"
-SAMPLED = "beyond max_cells of a sample stratified by label"
+SAMPLED = "beyond exact_cells of a sample stratified by label"
 LEIDEN = "Leiden (igraph, modularity, 2 iterations, seeded)"
 
 METRICS = (
