@@ -9,13 +9,21 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sclamp.config.base import ModelSettings, Section
-from sclamp.config.gene_priors import ExpressionPrior, GenePrior
+from sclamp.config.gene_priors import ExpressionPrior, GaussianPrior, GenePrior, Matching, OneHotPrior, ShuffledPrior
 from sclamp.config.linear import PCASettings
 from sclamp.config.registry import MODES, settings_class
 from sclamp.config.root import Config, load
+
+
+class PriorControl(NamedTuple):
+    """A model that is `of` another one, with a control (shuffled, gaussian, onehot, none) in place of its priors."""
+
+    model: str
+    control: str
+    of: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class Plan:
     config: Config
     models: dict[str, PlannedModel] = field(default_factory=dict)
     gene_priors: dict[str, GenePrior] = field(default_factory=dict)
+    prior_controls: list[PriorControl] = field(default_factory=list)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -66,6 +75,18 @@ class Plan:
     def scored(self) -> list[str]:
         """Names of models that are scored."""
         return [name for name, model in self.models.items() if not model.intermediate]
+
+    @property
+    def left_out(self) -> list[str]:
+        """Models that are also trained without some genes, which they then predict from their gene priors alone.
+
+        Chained modes are not: the run they start from has seen all genes. Nor are modes that bring a prior along: it
+        is made of the very expression that is to be predicted.
+        """
+        if not self.config.sections.evaluate.left_out_genes:
+            return []
+        alone = {name for name, mode in MODES.items() if not mode.after and mode.own_prior is None}
+        return [name for name in self.scored if self.models[name].gene_priors and self.models[name].mode in alone]
 
     @property
     def controls(self) -> list[str]:
@@ -106,20 +127,59 @@ def plan(raw: Any) -> Plan:
     """Check a configuration and lay out its runs."""
     config = load(raw)
     planned = Plan(config, gene_priors=dict(config.sections.gene_priors))
+    asked = {name: _plain(settings) for name, settings in config.models.items()}
+    for name, settings in asked.items():
+        _add(planned, name, settings, asked)
     for name, settings in config.models.items():
-        _add(planned, name, settings)
+        for control in getattr(settings, "prior_controls", ()):
+            _add_prior_control(planned, name, asked[name], control, asked)
     if "pca" in config.sections.evaluate.controls and planned.pca is None:
         name = "pca" if "pca" not in planned.models else "pca_baseline"
         planned.models[name] = PlannedModel(PCASettings(genes=planned.selection_of_controls))
     return planned
 
 
-def _add(planned: Plan, name: str, settings: ModelSettings) -> None:
+def _plain(settings: ModelSettings) -> ModelSettings:
+    """Settings of the model itself: a further control of its prior must not train it anew."""
+    return settings.model_copy(update={"prior_controls": ()}) if hasattr(settings, "prior_controls") else settings
+
+
+def _add_prior_control(
+    planned: Plan, name: str, settings: ModelSettings, control: str, asked: dict[str, ModelSettings]
+) -> None:
+    without = MODES[settings.mode].without_prior
+    if control == "none":
+        if without is None:
+            return
+        changed = _as_mode(settings, without)
+    else:
+        priors = tuple(_control_prior(planned, prior, control) for prior in getattr(settings, "gene_priors", ()))
+        changed = settings.model_copy(update={"gene_priors": priors})
+    known = next((n for n, m in planned.models.items() if m.settings == changed and not m.intermediate), None)
+    if known is None:
+        known = f"{name}.prior={control}"
+        _add(planned, known, changed, asked)
+    planned.prior_controls.append(PriorControl(known, control, name))
+
+
+def _control_prior(planned: Plan, of: str, control: str) -> str:
+    """Name of the control of a gene prior: one that the user defined, or a new one."""
+    for name, prior in planned.gene_priors.items():
+        if getattr(prior, "source", None) == control and getattr(prior, "of", None) == of:
+            return name
+    matching = Matching(min_coverage=planned.gene_priors[of].matching.min_coverage)
+    make: dict[str, type[GenePrior]] = {"shuffled": ShuffledPrior, "gaussian": GaussianPrior, "onehot": OneHotPrior}
+    name = f"{of}.{control}"
+    planned.gene_priors[name] = make[control].model_validate({"source": control, "of": of, "matching": matching})
+    return name
+
+
+def _add(planned: Plan, name: str, settings: ModelSettings, asked: dict[str, ModelSettings]) -> None:
     mode = MODES[settings.mode]
     before: str | None = None
     for number, phase in enumerate(mode.after, start=1):
         phase_settings = _as_mode(settings, phase)
-        settings_so_far = {n: m.settings for n, m in planned.models.items()} | planned.config.models
+        settings_so_far = {n: m.settings for n, m in planned.models.items()} | asked
         known = next((n for n, s in settings_so_far.items() if s == phase_settings), None)
         phase_name = known or f"{name}_phase{number}"
         if known is None:
@@ -174,6 +234,8 @@ def report_plan(planned: Plan) -> str:
             for name, model in planned.models.items()
         },
         "controls": planned.controls,
+        "prior_controls": [control._asdict() for control in planned.prior_controls],
+        "left_out": planned.left_out,
         "pca": planned.pca,
         "seeds": list(sections.seeds),
         "evaluate": sections.evaluate.model_dump(mode="json"),

@@ -50,6 +50,10 @@ def test_every_top_level_key_is_explained_in_the_shipped_config():
         (minimal(sedds=[1]), "sedds: unknown key; did you mean 'seeds'?"),
         (minimal(datasets={"d": {"path": "x", "lable": "y"}}), "datasets.d.lable: unknown key; did you mean 'label'?"),
         (minimal(datasets={"d": {}}), "datasets.d.path: is missing."),
+        (
+            minimal(models={"m": {"mode": "self_informed", "prior_controls": ["shuffled"]}}),
+            "models.m.prior_controls: the model names no gene_priors that could be replaced.",
+        ),
         (minimal(datasets={}), "datasets: dictionary should have at least 1 item"),
         (minimal(datasets={"d": {"path": "x", "counts": "layer"}}), "datasets.d.counts: string should match pattern"),
         (minimal(datasets={"a/b": {"path": "x"}}), "datasets.a/b: string should match pattern"),
@@ -176,6 +180,46 @@ def test_stepwise_starts_from_an_equal_beta_vae_and_trains_it_once():
 def test_pca_control_is_added_where_no_model_is_a_pca():
     assert plan(minimal()).pca == "pca"
     assert "pca" not in plan(minimal(evaluate={"controls": ["random"]})).models
+
+
+def with_prior_controls(controls, **models):
+    joint = {"mode": "direct", "gene_priors": ["text"], "prior_controls": controls}
+    return plan(minimal(models={"joint": joint} | models))
+
+
+def test_prior_controls_train_the_same_model_with_other_priors():
+    found = with_prior_controls(["shuffled", "gaussian", "onehot", "none"])
+    assert [tuple(control) for control in found.prior_controls] == [
+        ("joint.prior=shuffled", "shuffled", "joint"),
+        ("joint.prior=gaussian", "gaussian", "joint"),
+        ("joint.prior=onehot", "onehot", "joint"),
+        ("joint.prior=none", "none", "joint"),
+    ]
+    assert found.models["joint.prior=onehot"].gene_priors == ("text.onehot",)
+    assert found.gene_priors["text.onehot"].of == "text"
+    assert found.models["joint.prior=none"].mode == "beta_vae"
+    plain = with_prior_controls([]).models["joint"].settings
+    assert found.models["joint"].settings == plain
+    changed = plain.model_copy(update={"gene_priors": ("text.shuffled",)})
+    assert found.models["joint.prior=shuffled"].settings == changed
+
+
+def test_prior_controls_that_exist_are_not_trained_twice():
+    found = with_prior_controls(["none"], vae={"mode": "beta_vae"})
+    assert [tuple(control) for control in found.prior_controls] == [("vae", "none", "joint")]
+    assert set(found.models) == {"joint", "vae", "pca"}
+
+
+def test_models_that_predict_left_out_genes():
+    models = {
+        "joint": {"mode": "direct", "gene_priors": ["text"], "prior_controls": ["shuffled", "none"]},
+        "chain": {"mode": "stepwise", "gene_priors": ["text"]},
+        "own": {"mode": "self_informed"},
+        "vae": {"mode": "beta_vae"},
+    }
+    assert plan(minimal(models=models)).left_out == []
+    asked = plan(minimal(models=models, evaluate={"left_out_genes": 0.1}))
+    assert asked.left_out == ["joint", "joint.prior=shuffled"]
 
 
 def test_self_informed_brings_its_own_prior():

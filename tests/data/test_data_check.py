@@ -168,6 +168,18 @@ def test_genes_without_id(raw_file, check, said):
     assert message.startswith("gene_ids: var 'id' of ") and message.endswith("1 genes have no id.")
 
 
+def test_a_pseudotime_that_is_none(raw_file, check, said):
+    def change(data):
+        data.obs["stage"], data.obs["same"], data.obs["dpt"] = "early", 1.0, np.arange(data.n_obs) / 7
+
+    path = raw_file(change)
+    (message,) = said(check(path, pseudotime="stage"), "error")
+    assert message == "pseudotime: obs column 'stage' holds category; numbers are expected."
+    assert "did you mean 'dpt'?" in said(check(path, pseudotime="dpd"), "error")[0]
+    assert any("holds a single value" in text for text in said(check(path, pseudotime="same"), "warning"))
+    assert any(text.startswith("dpt: known for") for text in said(check(path, pseudotime="dpt"), "ok"))
+
+
 def test_rare_labels_and_values_that_no_training_cell_has(raw_file, check, said):
     def change(data):
         data.obs["cell_type"] = ["rare", "rare", *data.obs["cell_type"].astype(str)[2:]]

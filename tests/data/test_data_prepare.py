@@ -105,6 +105,19 @@ def test_missing_labels_stay_missing(raw_file):
     assert obs["label"].isna().sum() == 10 and "nan" not in spec["labels"]
 
 
+def test_a_named_pseudotime_becomes_the_column_of_that_name(raw, raw_file):
+    times = np.linspace(0, 1, raw.n_obs)
+    times[3] = np.nan
+
+    def change(data):
+        data.obs["dpt"], data.obs["pseudotime"] = times, "of another method"
+
+    kept = anndata.read_h5ad(prepare(raw_file(change), pseudotime="dpt")).obs
+    expected = pd.Series(times, raw.obs_names)[kept.index]
+    np.testing.assert_allclose(kept["pseudotime"], expected, rtol=1e-6)
+    assert set(kept["pseudotime_original"]) == {"of another method"}
+
+
 def test_other_arrays_are_kept(raw_file):
     def change(data):
         data.obsm["spatial"] = np.arange(180.0).reshape(90, 2)

@@ -62,6 +62,11 @@ def test_from_a_file_to_matched_vectors_and_their_controls(
         globally = ("--output", tmp_path / "g.parquet", "--sidecar", tmp_path / "g.json")
         run_script("build_gene_prior", control, "--of", tmp_path / "p.parquet", *globally)
         assert read_vectors(tmp_path / "g.parquet").names == read_vectors(tmp_path / "p.parquet").names
+    onehot = {"source": "onehot", "of": "mine"}
+    run_script("match_gene_prior", onehot, "--of", tmp_path / "m.parquet", *genes_and_counts, *outputs(tmp_path, "o"))
+    axes = pq.read_table(tmp_path / "o.parquet").to_pydict()
+    assert axes["gene_id"] == table["gene_id"] and axes["matched_by"] == table["matched_by"]
+    assert np.array_equal(axes["embedding"], np.vstack([np.eye(50), np.zeros((10, 50))])), "only the prior's own genes"
 
 
 def test_priors_of_the_data_itself(tmp_path: Path, run_script: Run, genes_and_counts: list[str | Path]) -> None:
@@ -130,9 +135,9 @@ def test_repeated_genes_are_noted_by_build_and_decided_by_match(
         ("match", {"source": "file", "path": "x.parquet"}, ["--prior", "none.parquet"], "none.parquet: no such file"),
         (
             "match",
-            {"source": "onehot"},
+            {"source": "expression"},
             ["--of", "m.parquet"],
-            "--of: is for sources shuffled and gaussian, not for onehot",
+            "--of: is for sources shuffled, gaussian and onehot, not for expression",
         ),
     ],
 )

@@ -108,6 +108,8 @@ class OneHotPrior(GenePrior):
     """Every gene its own axis: the control without any similarity between genes."""
 
     source: Literal["onehot"]
+    of: Name | None = None
+    """Gene prior whose genes get an axis, for a fair comparison with it; null takes all selected genes."""
 
     @property
     def of_dataset(self) -> bool:

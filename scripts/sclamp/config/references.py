@@ -20,6 +20,8 @@ def reference_problems(raw: dict[str, Any], models: dict[str, ModelSettings]) ->
         for prior in getattr(model, "gene_priors", ()):
             if prior not in priors:
                 problems.append(f"models.{name}.gene_priors: " + unknown("gene prior", prior, priors))
+        if getattr(model, "prior_controls", ()) and not model.gene_priors:  # type: ignore[attr-defined]
+            problems.append(f"models.{name}.prior_controls: the model names no gene_priors that could be replaced.")
         if name.startswith("control_"):
             problems.append(f"models.{name}: names that start with 'control_' are reserved for controls.")
     problems += _control_priors(raw.get("gene_priors"), priors)
@@ -40,7 +42,7 @@ def _control_priors(section: Any, priors: tuple[str, ...]) -> list[str]:
     if not isinstance(section, dict):
         return []
     problems = []
-    parents = {name: entry["of"] for name, entry in section.items() if isinstance(entry, dict) and "of" in entry}
+    parents = {name: entry["of"] for name, entry in section.items() if isinstance(entry, dict) and entry.get("of")}
     for name, parent in parents.items():
         if parent not in priors:
             problems.append(f"gene_priors.{name}.of: " + unknown("gene prior", str(parent), priors))

@@ -14,6 +14,7 @@ class Mode:
     gradient: trained step by step (may use a GPU), as opposed to solved in closed form.
     after: modes of the runs that come before in a chain of warm starts; each starts from the one before it.
     own_prior: source of the gene prior that the mode brings along, for modes that need none from the user.
+    without_prior: mode that is left of this one when its gene priors are taken away.
     """
 
     settings: str
@@ -21,6 +22,7 @@ class Mode:
     gradient: bool = True
     after: tuple[str, ...] = ()
     own_prior: str | None = None
+    without_prior: str | None = None
 
     @property
     def modules(self) -> tuple[str, str]:
@@ -36,9 +38,11 @@ MODES: dict[str, Mode] = {
     "pca": _of("linear:PCASettings", "pca:PCA", gradient=False),
     "harmony": _of("linear:HarmonySettings", "harmony:Harmony", gradient=False),
     "beta_vae": _of("scilama:BetaVAESettings", "scilama:BetaVAE"),
-    "direct": _of("scilama:JointSettings", "scilama:Direct"),
+    "direct": _of("scilama:JointSettings", "scilama:Direct", without_prior="beta_vae"),
     "stepwise_genes": _of("scilama:JointSettings", "scilama:StepwiseGenes", after=("beta_vae",)),
-    "stepwise": _of("scilama:JointSettings", "scilama:Stepwise", after=("beta_vae", "stepwise_genes")),
+    "stepwise": _of(
+        "scilama:JointSettings", "scilama:Stepwise", after=("beta_vae", "stepwise_genes"), without_prior="beta_vae"
+    ),
     "self_informed": _of("scilama:JointSettings", "scilama:SelfInformed", own_prior="expression"),
 }
 

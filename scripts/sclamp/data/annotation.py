@@ -20,6 +20,7 @@ def annotation_findings(source: Source, dataset: Dataset) -> list[Finding]:
         *_genes(source, dataset),
         *_batch(source.obs, dataset),
         *_label(source.obs, dataset),
+        *_pseudotime(source.obs, dataset.pseudotime),
         *_covariates(source.obs, dataset),
         *_split_columns(source.obs, dataset),
     ]
@@ -92,6 +93,21 @@ def _label(obs: pd.DataFrame, dataset: Dataset) -> list[Finding]:
         message = f"label: fewer than 5 cells have the labels {few}."
         findings.append(Finding("label", "warning", message))
     return [*findings, Finding("label", "ok", f"{len(sizes)} labels of {sizes.min()} to {sizes.max()} cells")]
+
+
+def _pseudotime(obs: pd.DataFrame, column: str | None) -> list[Finding]:
+    if column is None:
+        return []
+    if found := _missing_column(obs, column, "pseudotime"):
+        return found
+    if not pd.api.types.is_numeric_dtype(obs[column]):
+        message = f"pseudotime: obs column '{column}' holds {obs[column].dtype}; numbers are expected."
+        return [Finding("pseudotime", "error", message)]
+    known = np.isfinite(obs[column].to_numpy(dtype=np.float64))
+    if len(np.unique(obs[column].to_numpy(dtype=np.float64)[known])) < 2:
+        message = f"pseudotime: obs column '{column}' holds a single value; trajectories cannot be compared."
+        return [Finding("pseudotime", "warning", message)]
+    return [Finding("pseudotime", "ok", f"{column}: known for {known.sum()} of {len(obs)} cells")]
 
 
 def _covariates(obs: pd.DataFrame, dataset: Dataset) -> list[Finding]:

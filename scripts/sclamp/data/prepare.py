@@ -77,7 +77,7 @@ def unusable(seen: Survey) -> list[str]:
 
 
 def canonical_obs(kept: pd.DataFrame, dataset: Dataset, seen: Survey) -> pd.DataFrame:
-    """Columns batch, label, split, library_size, n_genes, mito_share, then the user's own.
+    """Columns batch, label, pseudotime, split, library_size, n_genes, mito_share, then the user's own.
 
     kept: the user's obs of the cells that stay. A user's column with one of these names and other content is kept as
     NAME_original.
@@ -90,11 +90,13 @@ def canonical_obs(kept: pd.DataFrame, dataset: Dataset, seen: Survey) -> pd.Data
     if dataset.label is not None:
         labels = pd.Series(strings(kept, dataset.label, "label"), index=kept.index)
         columns["label"] = pd.Categorical(labels.mask(kept[dataset.label].isna()))
+    if dataset.pseudotime is not None:
+        columns["pseudotime"] = kept[dataset.pseudotime].to_numpy(dtype=np.float64).astype(np.float32)
     columns["split"] = split_cells(kept, dataset)
     columns["library_size"] = seen.library_size[seen.keep_cells].astype(np.float32)
     columns["n_genes"] = seen.n_genes_seen[seen.keep_cells].astype(np.int32)
     columns["mito_share"] = seen.mito_share[seen.keep_cells].astype(np.float32)
-    return _with_own(pd.DataFrame(columns, index=kept.index), kept, {*columns, "label"})
+    return _with_own(pd.DataFrame(columns, index=kept.index), kept, {*columns, "label", "pseudotime"})
 
 
 def canonical_var(own: pd.DataFrame, ids: np.ndarray, symbols: np.ndarray, seen: Survey) -> pd.DataFrame:

@@ -36,12 +36,16 @@ def from_dataset(counts: str | Path, genes: SelectedGenes, settings: AnyGenePrio
 
 def control_of(path: str | Path, genes: SelectedGenes, settings: AnyGenePrior) -> tuple[Aligned, dict[str, Any]]:
     """A control of a matched prior: filled genes keep their filling, all others get the control's vectors."""
-    if settings.source not in {"shuffled", "gaussian"}:
-        raise UserError(f"--of: is for sources shuffled and gaussian, not for {settings.source}.")
+    if settings.source not in {"shuffled", "gaussian", "onehot"}:
+        raise UserError(f"--of: is for sources shuffled, gaussian and onehot, not for {settings.source}.")
     parent = read_aligned(path, genes.names.ids)
     real = np.array([way != "filled" for way in parent.matched_by])
-    vectors = parent.vectors.copy()
-    vectors[real] = getattr(controls, settings.source)(parent.vectors[real], settings.seed)
+    if isinstance(settings, OneHotPrior):
+        vectors = np.zeros((len(real), int(real.sum())), np.float32)
+        vectors[real] = controls.onehot(int(real.sum()))
+    else:
+        vectors = parent.vectors.copy()
+        vectors[real] = getattr(controls, settings.source)(parent.vectors[real], settings.seed)
     return replace(parent, vectors=vectors), _complete(genes, parent, settings)
 
 
