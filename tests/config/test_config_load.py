@@ -54,6 +54,10 @@ def test_every_top_level_key_is_explained_in_the_shipped_config():
             minimal(models={"m": {"mode": "self_informed", "prior_controls": ["shuffled"]}}),
             "models.m.prior_controls: the model names no gene_priors that could be replaced.",
         ),
+        (
+            minimal(evaluate={"neighbors": 10}),
+            "evaluate.neighbors: 10 are too few for the graph (graph_neighbors 15, the cell itself counted).",
+        ),
         (minimal(datasets={}), "datasets: dictionary should have at least 1 item"),
         (minimal(datasets={"d": {"path": "x", "counts": "layer"}}), "datasets.d.counts: string should match pattern"),
         (minimal(datasets={"a/b": {"path": "x"}}), "datasets.a/b: string should match pattern"),

@@ -69,6 +69,11 @@ def load(raw: Any) -> Config:
         sections = Sections.model_validate(raw)
     except ValidationError as error:
         problems += problems_of(error, Sections)
+    else:
+        asked = sections.evaluate
+        if asked.neighbors < asked.graph_neighbors - 1:
+            others = f"graph_neighbors {asked.graph_neighbors}, the cell itself counted"
+            problems.append(f"evaluate.neighbors: {asked.neighbors} are too few for the graph ({others}).")
     entries = raw.get("models")
     exploded = explode(entries, problems) if isinstance(entries, dict) else {}
     defaults = raw.get("model_defaults")
