@@ -1,4 +1,4 @@
-"""Draw the score table of one data set: models and controls, means over seeds, bars: X.png and X.svg."""
+"""Draw the score table of one data set: models and controls, means, intervals, bars: X.png and X.svg."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ def main() -> None:
     """Parse, read, draw, write."""
     arguments = cli.parser(__doc__)
     arguments.add_argument("--scores", required=True, help="summary/scores.parquet")
+    arguments.add_argument("--intervals", help="summary/intervals.parquet: intervals and ranks beside the means")
     arguments.add_argument("--dataset", required=True, help="data set whose scores are drawn")
     arguments.add_argument("--baseline", default="pca", help="model set apart as the PCA control (default: pca)")
     arguments.add_argument("--output", required=True, help="the PNG; the SVG is written beside it")
@@ -22,7 +23,8 @@ def main() -> None:
     from sclamp.plot.scoreboard import boards, without_extras
 
     settings = parsed(Figures, cli.read_settings(given.settings))
-    found = boards(read_table(given.scores).to_pandas(), given.dataset, given.baseline)
+    intervals = read_table(given.intervals).to_pandas() if given.intervals else None
+    found = boards(read_table(given.scores).to_pandas(), given.dataset, given.baseline, intervals=intervals)
     style.save(scores.draw([without_extras(board) for board in found]), given.output, settings.dpi)
 
 

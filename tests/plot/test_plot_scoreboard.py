@@ -10,8 +10,11 @@ import pytest
 from sclamp.config.evaluate import Control
 from sclamp.core.errors import UserError
 from sclamp.evaluate.panel import METRICS as COMPUTED
-from sclamp.plot.metrics import GROUPS, METRICS, describe
+from sclamp.plot import scores as figure
+from sclamp.plot.metrics import GROUP_COLOURS, GROUPS, LEFT_OUT, METRICS, describe
 from sclamp.plot.scoreboard import CEILINGS, CONTROL, Board, boards, full_bar, kind_of, number, without_extras
+
+NAN = float("nan")
 
 
 def _cell(board: Board, model: str, metric: str):
@@ -31,8 +34,8 @@ def test_values_are_means_and_spreads_over_seeds(scores: Callable[..., pd.DataFr
 
 def test_a_score_without_value_keeps_its_state_and_reason(scores: Callable[..., pd.DataFrame]) -> None:
     board = boards(scores(), "pancreas", models=["never_run"])[0]
-    assert _cell(board, "harmony", "bras")[4:] == ("not_applicable", "one batch")
-    assert _cell(board, "pca", "mse")[4:] == ("failed", "not a <finite> number")
+    assert _cell(board, "harmony", "bras")[4:6] == ("not_applicable", "one batch")
+    assert _cell(board, "pca", "mse")[4:6] == ("failed", "not a <finite> number")
     partial = _cell(board, "weak", "mse")
     assert (partial.n, partial.seeds, partial.state) == (2, 3, "partial")
     assert partial.value == pytest.approx(2.7)
@@ -63,7 +66,8 @@ def test_columns_come_in_groups_and_variants_can_be_left_out(scores: Callable[..
     metrics = [c.metric for c in board.columns]
     assert metrics == ["total", "bio", "batch", "nmi_kmeans", "nmi_leiden", "ilisi_knn", "bras", "mse"]
     slim = without_extras(board)
-    assert [c.metric for c in slim.columns] == [m for m in metrics if m != "nmi_leiden"]
+    rest = [m for m in metrics if m not in {"nmi_leiden", "bras"}]
+    assert [c.metric for c in slim.columns] == rest, "neither a variant nor what applies to no model"
     assert _cell(slim, "weak", "mse") == _cell(board, "weak", "mse")
 
 
@@ -92,8 +96,116 @@ def test_every_computed_score_and_control_is_known() -> None:
 
 def test_names_that_nobody_listed_are_shown_as_they_are() -> None:
     assert describe("reconstruction", "rmse_masked") == ("reconstruction", "rmse masked", "", True, False)
-    assert describe("genes", "marker_auroc").group == "other"
+    assert describe("integration", "brand_new") == ("other", "brand new", "", False, False)
+    assert describe("genes", "brand_new").group == "genes"
     assert describe("reconstruction", "mse_gene").lower_is_better and describe("reconstruction", "mse_gene").extra
+
+
+def test_tasks_that_share_names_are_told_apart() -> None:
+    found = [describe(task, "mse") for task in ("reconstruction", "imputation", "left_out_genes")]
+    assert [m.group for m in found] == ["reconstruction", "imputation", "left_out_genes"]
+    assert all(m.lower_is_better for m in found)
+    assert "masked before the model saw the cell" in found[1].meaning and "never seen in training" in found[2].meaning
+    assert describe("imputation", "pearson_gene")[:2] == ("imputation", "Pearson per gene")
+    assert describe("left_out_genes", "pearson_gene")[:2] == ("left_out_genes", "Pearson")
+    assert describe("expression", "hvg_overlap").group == "bio"
+
+
+def test_controls_of_gene_scores_are_shown_on_demand() -> None:
+    shown = describe("genes", "given_marker_precision_shuffled")
+    assert (shown.group, shown.title, shown.extra) == ("genes", "Given prec. shuffled", True)
+    assert "(a control)" in shown.meaning
+
+
+def test_every_score_has_a_heading_of_its_own_and_a_sentence() -> None:
+    for task, known in (("any", METRICS), ("left_out_genes", LEFT_OUT)):
+        titles = [(describe(task, name).group, describe(task, name).title) for name in known]
+        assert len(set(titles)) == len(titles)
+        assert all(metric.meaning.endswith(".") and len(metric.title) <= 18 for metric in known.values())
+    assert set(GROUP_COLOURS) == set(GROUPS)
+
+
+@pytest.fixture
+def intervals(scores: Callable[..., pd.DataFrame]) -> pd.DataFrame:
+    """Intervals of the total of held-out cells: harmony and pca share the first rank, weak is below the control."""
+    totals = {"harmony": (0.74, 1.0, ""), "pca": (0.62, 1.0, ""), "weak": (0.3, 3.0, "control_random,pca")}
+    totals |= {"control_random": (0.35, NAN, ""), "control_label_onehot": (0.94, NAN, "")}
+    rows = [
+        {
+            "dataset": "pancreas", "cells": "held_out", "task": "integration", "metric": "total", "model": model,
+            "low_seeds": mean - 0.01, "high_seeds": mean + 0.01, "low": mean - 0.02, "high": mean + 0.02,
+            "calibrated": (mean - 0.35) / 0.59, "calibrated_low": NAN, "calibrated_high": NAN, "rank": rank,
+            "below_control": below,
+        }
+        for model, (mean, rank, below) in totals.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_intervals_ranks_and_calibrated_values_are_joined(
+    scores: Callable[..., pd.DataFrame], intervals: pd.DataFrame
+) -> None:
+    board, other = boards(scores(), "pancreas", intervals=intervals)
+    estimate = _cell(board, "harmony", "total").estimate
+    assert (estimate.low, estimate.high, estimate.over_seeds) == (0.72, 0.76, True)
+    assert estimate.calibrated == pytest.approx(0.39 / 0.59)
+    assert not _cell(board, "harmony", "bio").estimate.has_interval
+    assert [row.model for row in board.top(0)] == ["harmony", "pca"], "none of these is significantly better"
+    assert [row.model for row in board.top(1)] == ["harmony"], "without ranks only the best mean"
+    assert {row.model: board.place(row) for row in board.of_kind("model", "baseline")} == {
+        "harmony": "1=", "pca": "1=", "weak": "3",
+    }  # fmt: skip
+    assert {row.model: row.below for row in board.rows if row.below} == {"weak": ["pca", "control_random"]}
+    assert (board.has_intervals, board.has_calibrated) == (True, True)
+    assert (other.has_intervals, other.has_calibrated, other.place(other.rows[0])) == (False, False, "")
+
+
+def test_a_baseline_within_noise_is_no_bar(scores: Callable[..., pd.DataFrame], intervals: pd.DataFrame) -> None:
+    intervals.loc[intervals["model"] == "harmony", "below_control"] = "pca"
+    board = boards(scores(), "pancreas", intervals=intervals)[0]
+    assert next(row for row in board.rows if row.model == "harmony").below == []
+
+
+def test_a_table_of_intervals_without_columns_is_named(
+    scores: Callable[..., pd.DataFrame], intervals: pd.DataFrame
+) -> None:
+    with pytest.raises(UserError) as caught:
+        boards(scores(), "pancreas", intervals=intervals.drop(columns=["low", "rank"]))
+    assert [p.split("'")[1] for p in caught.value.problems] == ["low", "rank"]
+    assert "table of intervals" in str(caught.value)
+
+
+def test_models_with_controlled_priors_stand_apart(scores: Callable[..., pd.DataFrame]) -> None:
+    table = scores()
+    table.loc[table["model"] == "harmony", "model"] = "direct.prior=shuffled"
+    board = boards(table, "pancreas")[0]
+    assert [row.model for row in board.of_kind("prior")] == ["direct.prior=shuffled"]
+    assert [row.model for row in board.leaders(0)] == ["pca", "weak"], "it cannot win"
+
+
+def test_wide_tables_are_cut_into_blocks(scores: Callable[..., pd.DataFrame]) -> None:
+    table = scores((1,))
+    one = table[(table["metric"] == "bio") & (table["model"] != "control_random")]
+    more = [one.assign(metric=f"new_{i}") for i in range(17)]
+    board = boards(pd.concat([table, *more]), "pancreas")[0]
+    blocks = figure.blocks_of(board)
+    assert [c for block in blocks for c in block.columns] == board.columns
+    assert max(len(block.columns) for block in blocks) <= figure.MOST
+    assert len(blocks[0].rows) == 5, "the first block names every model"
+    assert {row.model for row in blocks[-1].rows} == set(one["model"]), "later ones those that have a score"
+
+
+def test_the_figure_shows_intervals_and_shared_ranks(
+    scores: Callable[..., pd.DataFrame], intervals: pd.DataFrame
+) -> None:
+    drawn = figure.draw(boards(scores(), "pancreas", intervals=intervals))
+    words = [text.get_text() for axes in drawn.axes for text in axes.texts]
+    assert {"1= harmony", "1= pca", "3 ▼ weak", "[.72, .76]", "Controls"} <= set(words)
+    assert any("95% interval" in text.get_text() for text in drawn.texts)
+    plain = figure.draw(boards(scores(), "pancreas"))
+    words = [text.get_text() for axes in plain.axes for text in axes.texts]
+    assert "harmony" in words and "±.010" in words
+    assert any("standard deviation" in text.get_text() for text in plain.texts)
 
 
 @pytest.mark.parametrize(

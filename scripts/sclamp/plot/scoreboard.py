@@ -11,16 +11,19 @@ import numpy as np
 import pandas as pd
 
 from sclamp.core.errors import UserError, unknown
+from sclamp.plot.intervals import NOTHING, Estimate, estimates
 from sclamp.plot.metrics import GROUPS, METRICS, Metric, describe
 
 CONTROL = "control_"
 """Models of this name are controls."""
+PRIOR_CONTROL = ".prior="
+"""Models with this in their name read a control in place of their gene priors."""
 CEILINGS = ("control_label_onehot",)
 """Controls that know the answer: to stay below them is no shame."""
 SCOPES = {"held_out": "held-out cells", "all": "all cells"}
 COLUMNS = ("dataset", "model", "seed", "cells", "task", "metric", "implementation", "value", "status", "reason")
 
-Kind = Literal["model", "baseline", "control"]
+Kind = Literal["model", "baseline", "prior", "control"]
 State = Literal["ok", "partial", "not_applicable", "failed", "missing"]
 
 
@@ -28,7 +31,7 @@ class Cell(NamedTuple):
     """A score of a model.
 
     value: mean over the seeds that have one (NaN when none). spread: standard deviation over them (NaN for one seed).
-    n: seeds with a value, of `seeds`. reason: why some have none.
+    n: seeds with a value, of `seeds`. reason: why some have none. estimate: interval, calibrated value and rank.
     """
 
     value: float
@@ -37,6 +40,7 @@ class Cell(NamedTuple):
     seeds: int
     state: State
     reason: str = ""
+    estimate: Estimate = NOTHING
 
 
 class Column(NamedTuple):
@@ -50,7 +54,7 @@ class Column(NamedTuple):
 
 @dataclass
 class Row:
-    """A model. below: controls with a higher ranking score than it has."""
+    """A model. below: controls (or the baseline) with a better ranking score, beyond noise where that is known."""
 
     model: str
     kind: Kind
@@ -85,18 +89,49 @@ class Board:
         sign = 1 if self.columns[column].shown.lower_is_better else -1
         return sorted(rows, key=lambda row: sign * row.cells[column].value)
 
+    def top(self, column: int) -> list[Row]:
+        """The best model of a column and those that cannot be told apart from it, as far as ranks are known."""
+        first = self.leaders(column)
+        return [row for row in first if row is first[0] or row.cells[column].estimate.rank == 1]
+
+    def place(self, row: Row) -> str:
+        """Rank of a row in the ranking column: "2", or "2=" when it is shared; empty when there is none."""
+        if self.ranking is None or math.isnan(rank := row.cells[self.ranking].estimate.rank):
+            return ""
+        shared = [other.cells[self.ranking].estimate.rank for other in self.of_kind("model", "baseline")].count(rank)
+        return f"{rank:.0f}{'=' * (shared > 1)}"
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any score has an interval."""
+        return any(cell.estimate.has_interval for row in self.rows for cell in row.cells)
+
+    @property
+    def has_calibrated(self) -> bool:
+        """Whether any score was calibrated."""
+        return any(not math.isnan(cell.estimate.calibrated) for row in self.rows for cell in row.cells)
+
 
 def kind_of(model: str, baseline: str | None) -> Kind:
     """What a name in the score table stands for."""
     if model.startswith(CONTROL):
         return "control"
+    if PRIOR_CONTROL in model:
+        return "prior"
     return "baseline" if model == baseline else "model"
 
 
-def boards(scores: pd.DataFrame, dataset: str, baseline: str | None = "pca", models: Iterable[str] = ()) -> list[Board]:
+def boards(
+    scores: pd.DataFrame,
+    dataset: str,
+    baseline: str | None = "pca",
+    models: Iterable[str] = (),
+    intervals: pd.DataFrame | None = None,
+) -> list[Board]:
     """The boards of a data set, held-out cells first.
 
     scores: the summary table. baseline: model set apart as the PCA control. models: rows to show even without scores.
+    intervals: the table of intervals, if there is one; without it scores have a spread over seeds at most.
     """
     problems = [unknown("column", name, scores.columns) for name in COLUMNS if name not in scores]
     if not problems and dataset not in set(scores["dataset"]):
@@ -105,31 +140,65 @@ def boards(scores: pd.DataFrame, dataset: str, baseline: str | None = "pca", mod
         raise UserError(*(f"score table: {problem}" for problem in problems))
     own = scores[scores["dataset"] == dataset]
     scopes = [s for s in SCOPES if (own["cells"] == s).any()] + sorted(set(own["cells"]) - set(SCOPES))
-    return [_board(own[own["cells"] == scope], dataset, scope, baseline, models) for scope in scopes]
+    found = []
+    for scope in scopes:
+        part = own[own["cells"] == scope]
+        columns, known = _columns(part), estimates(intervals, dataset, scope)
+        found.append(Board(dataset, scope, columns, _rows(part, columns, baseline, models, known), _ranking(columns)))
+        _order(found[-1])
+    return found
 
 
-def _board(scores: pd.DataFrame, dataset: str, scope: str, baseline: str | None, models: Iterable[str]) -> Board:
-    columns = _columns(scores)
+def _rows(
+    scores: pd.DataFrame,
+    columns: list[Column],
+    baseline: str | None,
+    models: Iterable[str],
+    known: dict[tuple[str, str, str], Estimate],
+) -> list[Row]:
     by_model = dict(list(scores.groupby("model", sort=False, observed=True)))
-    names = list(dict.fromkeys([*models, *by_model]))
     empty = scores.iloc[:0]
-    rows = [
-        Row(name, kind_of(name, baseline), [_cell(by_model.get(name, empty), column) for column in columns])
-        for name in names
-    ]
+    rows = []
+    for name in dict.fromkeys([*models, *by_model]):
+        own = by_model.get(name, empty)
+        cells = [_cell(own, c)._replace(estimate=known.get((name, c.task, c.metric), NOTHING)) for c in columns]
+        rows.append(Row(name, kind_of(name, baseline), cells))
+    return rows
+
+
+def _ranking(columns: list[Column]) -> int | None:
     aggregates = {c.metric: i for i, c in enumerate(columns) if c.shown.group == "aggregate"}
-    ranking = next((aggregates[name] for name in ("total", "bio", "batch") if name in aggregates), None)
-    if ranking is not None:
-        rows.sort(key=lambda row: -np.nan_to_num(row.cells[ranking].value, nan=-np.inf))
-        _mark_below_controls(rows, ranking)
-    return Board(dataset, scope, columns, rows, ranking)
+    return next((aggregates[name] for name in ("total", "bio", "batch") if name in aggregates), None)
+
+
+def _order(board: Board) -> None:
+    """Sort the rows by the ranking column and mark those below a control."""
+    if (ranking := board.ranking) is not None:
+        board.rows.sort(key=lambda row: -np.nan_to_num(row.cells[ranking].value, nan=-np.inf))
+        for row in board.of_kind("model"):
+            row.below = _below(board, row, ranking)
+
+
+def _below(board: Board, row: Row, ranking: int) -> list[str]:
+    """By the table of intervals where it knows the model, else by means; the baseline only beyond noise."""
+    own = row.cells[ranking]
+    found = []
+    for bar in board.of_kind("baseline", "control"):
+        theirs = bar.cells[ranking]
+        above = theirs.value > own.value if own.estimate is NOTHING else bar.model in own.estimate.below
+        within_noise = bar.kind == "baseline" and theirs.estimate.rank >= own.estimate.rank
+        if above and not within_noise and bar.model not in CEILINGS:
+            found.append(bar.model)
+    return found
 
 
 def _columns(scores: pd.DataFrame) -> list[Column]:
-    columns = [
-        Column(str(task), str(metric), tuple(sorted(set(own["implementation"]))), describe(str(task), str(metric)))
-        for (task, metric), own in scores.groupby(["task", "metric"], sort=False, observed=True)
-    ]
+    columns = []
+    for (task, metric), own in scores.groupby(["task", "metric"], sort=False, observed=True):
+        shown = describe(str(task), str(metric))
+        if (own["status"] == "not_applicable").all():  # a column of nothing is shown on demand only
+            shown = shown._replace(extra=True)
+        columns.append(Column(str(task), str(metric), tuple(sorted(set(own["implementation"]))), shown))
     known = list(METRICS)
     last = len(known)
     place = {c.metric: known.index(c.metric) if c.metric in known else last for c in columns}
@@ -155,19 +224,16 @@ def _cell(scores: pd.DataFrame, column: Column) -> Cell:
     return Cell(value, spread, len(values), len(own), state, reason)
 
 
-def _mark_below_controls(rows: list[Row], ranking: int) -> None:
-    bars = [row for row in rows if row.kind != "model" and row.model not in CEILINGS]
-    for row in rows:
-        if row.kind == "model":
-            row.below = [bar.model for bar in bars if bar.cells[ranking].value > row.cells[ranking].value]
+def only(board: Board, keep: list[int]) -> Board:
+    """The same board with some of its columns; rows keep their order and marks."""
+    rows = [Row(row.model, row.kind, [row.cells[i] for i in keep], row.below) for row in board.rows]
+    ranking = keep.index(board.ranking) if board.ranking in keep else None
+    return Board(board.dataset, board.scope, [board.columns[i] for i in keep], rows, ranking)
 
 
 def without_extras(board: Board) -> Board:
-    """The same board without the columns that are variants of others."""
-    keep = [i for i, column in enumerate(board.columns) if not column.shown.extra]
-    rows = [Row(row.model, row.kind, [row.cells[i] for i in keep], row.below) for row in board.rows]
-    ranking = None if board.ranking is None else keep.index(board.ranking)
-    return Board(board.dataset, board.scope, [board.columns[i] for i in keep], rows, ranking)
+    """The same board without the columns that are variants of others or apply to no model."""
+    return only(board, [i for i, column in enumerate(board.columns) if not column.shown.extra])
 
 
 def full_bar(board: Board, column: int) -> float:

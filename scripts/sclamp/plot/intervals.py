@@ -1,0 +1,59 @@
+"""What is known of a score beside its mean: an interval, the calibrated value, the rank. Read from the summary."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from sclamp.core.errors import UserError, unknown
+
+COLUMNS = (
+    "dataset", "cells", "task", "metric", "model", "low_seeds", "high_seeds", "low", "high",
+    "calibrated", "calibrated_low", "calibrated_high", "rank", "below_control",
+)  # fmt: skip
+
+
+class Estimate(NamedTuple):
+    """One model's score with its noise; NaN where something is not known.
+
+    low, high: 95% interval over seeds and cells, or over cells alone where `over_seeds` is False. calibrated: 0 for a
+    random embedding, 1 for the best that can be reached; with its interval. rank: 1 for a model that none is
+    significantly better than, NaN for controls. below: controls with a higher total.
+    """
+
+    low: float = math.nan
+    high: float = math.nan
+    calibrated: float = math.nan
+    calibrated_low: float = math.nan
+    calibrated_high: float = math.nan
+    rank: float = math.nan
+    below: tuple[str, ...] = ()
+    over_seeds: bool = False
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether both ends are known."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
+
+NOTHING = Estimate()
+
+
+def estimates(intervals: pd.DataFrame | None, dataset: str, scope: str) -> dict[tuple[str, str, str], Estimate]:
+    """Estimates of one data set on one set of cells: (model, task, metric) -> estimate; empty without a table."""
+    if intervals is None:
+        return {}
+    if lost := [unknown("column", name, intervals.columns) for name in COLUMNS if name not in intervals]:
+        raise UserError(*(f"table of intervals: {problem}" for problem in lost))
+    own = intervals[(intervals["dataset"] == dataset) & (intervals["cells"] == scope)]
+    return {(row["model"], row["task"], row["metric"]): _estimate(row) for row in own.to_dict("records")}
+
+
+def _estimate(row: dict[str, Any]) -> Estimate:
+    names = ("low", "high", "calibrated", "calibrated_low", "calibrated_high", "rank")
+    values = [math.nan if row[name] is None else float(row[name]) for name in names]
+    below = row["below_control"] if isinstance(row["below_control"], str) else ""
+    over_seeds = not pd.isna(row["low_seeds"])
+    return Estimate(*values, tuple(name.strip() for name in below.split(",") if name.strip()), over_seeds)
