@@ -208,7 +208,41 @@ def test_save_and_load_give_the_same_embedding(case: Case, tmp_path: Path):
 
 def test_state_is_made_of_tensors_of_fixed_priors_and_of_what_is_learned(case: Case):
     state, learned = set(case.model.state_dict()), set(case.model.learned_state())
-    assert state - learned == {f"gene_prior_{name}" for name in case.data.gene_priors}
+    fixed = {name for name in state - learned if not name.startswith("gene_prior__")}  # how the priors are scaled
+    assert fixed == {f"gene_prior_{name}" for name in case.data.gene_priors}
+
+
+def test_cells_reconstructed_as_they_are_and_as_of_another_batch(case: Case):
+    """Other covariates change the decoding alone: back under their own, every cell is reconstructed as before."""
+    batch = case.batch()
+    with torch.no_grad():
+        plain, own = case.model.reconstruct(batch), case.model.reconstruct_as(batch, batch.covariates)
+        swapped = case.model.reconstruct_as(batch, batch.covariates.flip(1))
+    assert (plain is None) == (own is None) == (swapped is None)
+    if plain is not None:
+        assert torch.equal(plain, own)
+        assert swapped.shape == plain.shape
+        if isinstance(case.model, GradientModel):
+            assert not torch.allclose(swapped, plain)
+
+
+def test_a_new_gene_with_the_prior_of_a_known_one_is_predicted_like_it(case: Case, tmp_path: Path):
+    """Predicted genes follow the vectors they are given, in any order; models that cannot say so by None."""
+    files = read_gene_priors({name: tmp_path / f"{name}.parquet" for name in case.data.gene_priors})
+    priors = {name: torch.from_numpy(matrix.copy()) for name, (_, matrix) in files.items()}
+    batch = case.batch()
+    with torch.no_grad():
+        if not priors:
+            assert case.model.predict_genes(batch, {}) is None
+            return
+        found = case.model.predict_genes(batch, priors)
+        turned = case.model.predict_genes(batch, {name: prior.flip(0)[:7] for name, prior in priors.items()})
+        known = case.model.reconstruct(batch)
+    assert turned.numpy() == pytest.approx(found.flip(1)[:, :7].numpy(), abs=1e-5)
+    # Nothing is trained yet: residual loadings, offsets and effects are zero, and the prior says all that there is.
+    assert found.numpy() == pytest.approx(known.numpy(), abs=1e-4)
+    for name, prior in priors.items():
+        assert case.model.scale_gene_prior(name, prior).numpy() == pytest.approx(case.model.gene_prior(name).numpy())
 
 
 def test_gene_axes_name_what_follows_the_genes(build: Callable[..., Case], case: Case):

@@ -69,6 +69,26 @@ class Model(nn.Module, ABC):
         """
         return None
 
+    def reconstruct_as(self, batch: Batch, covariates: Tensor) -> Tensor | None:
+        """Reconstruct the cells as if they had been measured under other covariates, (cells, covariates).
+
+        What the cells are is still read off the expression and covariates that they have. The same as `reconstruct`
+        for a model whose decoder reads no covariates.
+        """
+        return self.reconstruct(batch)
+
+    def scale_gene_prior(self, name: str, vectors: Tensor) -> Tensor:
+        """Vectors (n, width) of any genes, as the model reads those of its own from `gene_prior(name)`."""
+        return vectors
+
+    def predict_genes(self, batch: Batch, gene_priors: Mapping[str, Tensor]) -> Tensor | None:
+        """Predict genes that the model was not trained on, from their gene priors alone: (cells, new genes).
+
+        gene_priors: vectors (new genes, width) by name, as they come from files. The scale is that of `reconstruct`.
+        None for a model that cannot.
+        """
+        return None
+
 
 class GradientModel(Model):
     """A model trained by stochastic gradients.

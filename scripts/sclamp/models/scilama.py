@@ -73,7 +73,7 @@ class BetaVAE(_SciLaMA):
         """Negative ELBO per cell, with unit-weight squared error and the KL divergence weighted by beta."""
         q = self.cells.posterior(self._x(batch), batch.covariates)
         z = q.sample(batch.noise.for_cells if batch.noise else None)
-        reconstruction = squared_error(self._decode(z, batch), self._x(batch)).mean()
+        reconstruction = squared_error(self._decode(z, batch.covariates), self._x(batch)).mean()
         kl, beta = q.kl().mean(), self._beta(progress)
         return {
             "loss": reconstruction + beta * kl,
@@ -84,10 +84,14 @@ class BetaVAE(_SciLaMA):
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """Expression decoded from the posterior mean, (cells, genes)."""
-        return self._decode(self.embed_cells(batch), batch)
+        return self.reconstruct_as(batch, batch.covariates)
 
-    def _decode(self, z: Tensor, batch: Batch) -> Tensor:
-        return self.cells.factors(z, batch.covariates) @ self.loadings.T + self.cells.offset(batch.covariates)
+    def reconstruct_as(self, batch: Batch, covariates: Tensor) -> Tensor:
+        """See `Model`."""
+        return self._decode(self.embed_cells(batch), covariates)
+
+    def _decode(self, z: Tensor, covariates: Tensor) -> Tensor:
+        return self.cells.factors(z, covariates) @ self.loadings.T + self.cells.offset(covariates)
 
 
 class Direct(_SciLaMA):
@@ -100,6 +104,9 @@ class Direct(_SciLaMA):
         if not data.gene_priors:
             raise ValueError(f"gene_priors: mode '{settings.mode}' needs at least one gene prior, found none")
         self.genes = GeneSide(settings, list(data.gene_priors.values()))
+        for name, columns in data.gene_priors.items():  # no gene prior's name starts with "_"
+            self.register_buffer(f"gene_prior__center_{name}", torch.zeros(columns))
+            self.register_buffer(f"gene_prior__scale_{name}", torch.ones(()))
         width = settings.hidden_dims[0]
         self.residual = None if settings.gene_residual is None else nn.Parameter(torch.zeros(data.n_genes, width))
         by_width = settings.joint_scale == "rsqrt_width"
@@ -108,8 +115,23 @@ class Direct(_SciLaMA):
 
     def load_gene_priors(self, priors: Mapping[str, Tensor]) -> None:
         """See `Model`; the priors are kept in the scaling that the gene encoders read."""
-        scaled = self.settings.prior_scaling == "standardised"
-        super().load_gene_priors({name: _standardised(p) if scaled else p for name, p in priors.items()})
+        if self.settings.prior_scaling == "standardised":
+            for name in self.data.gene_priors:
+                center, scale = self._prior_scaling(name)
+                center.copy_(priors[name].mean(0))
+                scale.copy_((priors[name] - center).square().mean().sqrt().clamp_min(1e-12))
+        super().load_gene_priors({name: self.scale_gene_prior(name, priors[name]) for name in self.data.gene_priors})
+
+    def scale_gene_prior(self, name: str, vectors: Tensor) -> Tensor:
+        """See `Model`; where priors are standardised, centred and scaled by the model's own genes.
+
+        Each column loses its mean over them and all their values get unit variance: columns keep their proportions.
+        """
+        center, scale = self._prior_scaling(name)
+        return (vectors - center) / scale
+
+    def _prior_scaling(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.get_buffer(f"gene_prior__center_{name}"), self.get_buffer(f"gene_prior__scale_{name}")
 
     def embed_genes(self) -> Tensor:
         """Mean of the fused posterior, (genes, latent)."""
@@ -117,8 +139,23 @@ class Direct(_SciLaMA):
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """Expression from the product of both decoders at the posterior means, (cells, genes)."""
+        return self.reconstruct_as(batch, batch.covariates)
+
+    def reconstruct_as(self, batch: Batch, covariates: Tensor) -> Tensor:
+        """See `Model`."""
+        factors = self.cells.factors(self.embed_cells(batch), covariates)
+        return self._decode(factors, self.embed_genes(), covariates)
+
+    def predict_genes(self, batch: Batch, gene_priors: Mapping[str, Tensor]) -> Tensor:
+        """See `Model`: cell factors times the loadings that the gene side reads off the new genes' priors.
+
+        A new gene has no residual loadings and no covariate effects. Its offset is 0, its mean in the training cells,
+        in z-scored expression, and elsewhere the mean of the known genes' offsets.
+        """
+        q = self.genes.posterior([self.scale_gene_prior(name, gene_priors[name]) for name in self.data.gene_priors])
         factors = self.cells.factors(self.embed_cells(batch), batch.covariates)
-        return self._decode(factors, self.embed_genes(), batch)
+        product = self.genes.decoder.product(self.scale * factors, q.mean)
+        return product if self.settings.input == "scaled" else product + self.cells.bias.mean()
 
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Squared error of the decoders' product, gamma x that of the latents' product, beta x both KL terms."""
@@ -126,7 +163,7 @@ class Direct(_SciLaMA):
         kl_cells, z_cells, factors = self._encode_cells(batch, cell_draw)
         q_genes = self._gene_posterior()
         z_genes = q_genes.sample(gene_draw)
-        error = self._error(self._decode(factors, z_genes, batch), batch)
+        error = self._error(self._decode(factors, z_genes, batch.covariates), batch)
         kl_genes, beta = q_genes.kl().mean(), self._beta(progress)
         parts = {
             "reconstruction": error,
@@ -158,9 +195,9 @@ class Direct(_SciLaMA):
     def _gene_posterior(self) -> Posterior:
         return self.genes.posterior([self.gene_prior(name) for name in self.data.gene_priors])
 
-    def _decode(self, factors: Tensor, z_genes: Tensor, batch: Batch) -> Tensor:
+    def _decode(self, factors: Tensor, z_genes: Tensor, covariates: Tensor) -> Tensor:
         """Expression of cells with these factors and genes with these latents, (cells, genes)."""
-        expression = self.genes.decoder.product(self.scale * factors, z_genes) + self.cells.offset(batch.covariates)
+        expression = self.genes.decoder.product(self.scale * factors, z_genes) + self.cells.offset(covariates)
         return expression if self.residual is None else expression + factors @ self.residual.T
 
     def _error(self, prediction: Tensor, batch: Batch) -> Tensor:
@@ -225,12 +262,6 @@ class Stepwise(Direct):
 
     def _beta(self, progress: Progress) -> float:
         return self.settings.beta_end
-
-
-def _standardised(prior: Tensor) -> Tensor:
-    """Centre each column over the genes and bring the whole to unit variance, keeping the columns' proportions."""
-    centred = prior - prior.mean(0)
-    return centred / centred.square().mean().sqrt().clamp_min(1e-12)
 
 
 def _require(module: nn.Module, prefix: str, taken: list[str]) -> None:
