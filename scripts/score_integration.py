@@ -19,6 +19,8 @@ def main() -> None:
     arguments.add_argument("--model", required=True, help="name for the score table")
     arguments.add_argument("--seed", type=int, required=True, help="seed of the run, for the score table")
     arguments.add_argument("--output", required=True, help="scores/integration.parquet")
+    arguments.add_argument("--replicates", required=True, help="replicates.parquet: scores of resampled cells")
+    arguments.add_argument("--per-cell", required=True, help="cell_scores.parquet: scores of single cells")
     cli.add_settings(arguments, "section `evaluate` of the configuration")
     given = arguments.parse_args()
 
@@ -27,6 +29,7 @@ def main() -> None:
     from sclamp.core.provenance import provenance
     from sclamp.evaluate.integration import score_embedding
     from sclamp.evaluate.read import check_same_cells, read_annotation, read_cell_vectors, read_neighbors
+    from sclamp.evaluate.replicates import write_cell_scores, write_replicates
     from sclamp.evaluate.rows import write_scores
 
     settings = parsed(Evaluate, cli.read_settings(given.settings))
@@ -39,11 +42,13 @@ def main() -> None:
     if given.reference:
         referred, reference = read_cell_vectors(given.reference)
         check_same_cells(referred, given.reference, ids, given.cells)
-    rows = score_embedding(embedding, annotation, neighbors, reference, settings)
+    found = score_embedding(embedding, annotation, neighbors, reference, settings)
     inputs = [given.cells, given.embedding, given.neighbors, *([given.reference] if given.reference else [])]
     packages = ["numpy", "scipy", "faiss-cpu", "igraph"]
     origin = provenance("score_integration.py", settings.model_dump(mode="json"), inputs, given.code, packages)
-    write_scores(given.output, given.dataset, given.model, given.seed, rows, origin)
+    write_replicates(given.replicates, given.dataset, given.model, given.seed, found.replicates, origin)
+    write_cell_scores(given.per_cell, ids, found.per_cell, origin)
+    write_scores(given.output, given.dataset, given.model, given.seed, found.rows, origin)
 
 
 if __name__ == "__main__":

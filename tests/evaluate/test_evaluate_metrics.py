@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sclamp.evaluate import clustering, lisi, pcr, probe, silhouette
+from sclamp.evaluate import clustering, lisi, partitions, pcr, probe, silhouette, within_labels
 from sclamp.evaluate.graph import fuzzy_graph, local_scales
 from sclamp.evaluate.measure import NotApplicable, Unscorable, measure
 from sclamp.evaluate.neighbors import find_neighbors
@@ -90,6 +90,9 @@ def test_nmi_and_ari_equal_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     first, second = np.array(pairs).T
+    table = partitions.Table(first, second).counts(np.ones(len(first)))
+    assert partitions.nmi(table) == pytest.approx(normalized_mutual_info_score(first, second), abs=1e-9)
+    assert partitions.ari(table) == pytest.approx(adjusted_rand_score(first, second), abs=1e-9)
     assert clustering.nmi(first, second) == pytest.approx(normalized_mutual_info_score(first, second), abs=1e-9)
     assert clustering.ari(first, second) == pytest.approx(adjusted_rand_score(first, second), abs=1e-9)
 
@@ -155,17 +158,19 @@ def test_batch_silhouettes_leave_out_labels_of_one_batch_and_of_single_cells() -
     points = RNG.normal(size=(12, 3))
     labels = np.array([0] * 6 + [1] * 4 + [2] * 2)  # label 1: one batch; label 2: each cell its own batch
     batches = np.array([0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 1])
-    for score in (silhouette.silhouette_batch, silhouette.bras):
-        assert score(points, labels, batches) == pytest.approx(score(points[:6], labels[:6], batches[:6]))
+    for mixing in (within_labels.silhouette_mixing, within_labels.bras_mixing):
+        values = mixing(points, labels, batches)
+        np.testing.assert_allclose(values[:6], mixing(points[:6], labels[:6], batches[:6]))
+        assert np.isnan(values[6:]).all()
         with pytest.raises(NotApplicable, match="no label has cells of two batches"):
-            score(points[6:], labels[6:], batches[6:])
+            mixing(points[6:], labels[6:], batches[6:])
 
 
 def test_bras_needs_directions() -> None:
     points = RNG.normal(size=(8, 3))
     points[2] = 0
     with pytest.raises(Unscorable, match="1 of 8 cells are the zero vector"):
-        silhouette.bras(points, np.zeros(8, int), np.arange(8) % 2)
+        within_labels.bras_mixing(points, np.zeros(8, int), np.arange(8) % 2)
 
 
 # --- LISI, PCR ------------------------------------------------------------------------------------------------------
@@ -204,7 +209,8 @@ def test_cilisi_does_not_reward_mixed_labels() -> None:
     batches = np.where(rng.random(400) < 0.05, 1 - labels, labels)
     mixed = rng.normal(size=(400, 5))
     near = find_neighbors(mixed, 90)
-    overall = lisi.ilisi(lisi.lisi(lisi.neighbor_weights(near.distances, 30), near.indices, batches), 2)
+    values = lisi.lisi(lisi.neighbor_weights(near.distances, 30), near.indices, batches)
+    overall = lisi.scaled_ilisi(float(np.median(values)), 2)
     assert overall > 0.8
     assert np.nanmean(lisi.cilisi(mixed, labels, batches, 90)) < 0.3
 
@@ -223,9 +229,9 @@ def test_pcr_is_one_where_batches_are_centred_and_zero_where_nothing_changed() -
     batches = np.arange(90) % 3
     before = RNG.normal(size=(90, 4)) + batches[:, None]
     after = before - np.array([before[batches == b].mean(axis=0) for b in range(3)])[batches]
-    assert pcr.pcr_comparison(before, after, batches) == pytest.approx(1)
-    assert pcr.pcr_comparison(before, before, batches) == 0
-    assert pcr.pcr_comparison(after + 0.01 * batches[:, None], before, batches) == 0
+    assert pcr.pcr_comparison(before, after, batches).value == pytest.approx(1)
+    assert pcr.pcr_comparison(before, before, batches).value == 0
+    assert pcr.pcr_comparison(after + 0.01 * batches[:, None], before, batches).value == 0
     with pytest.raises(NotApplicable, match="explain no variance"):
         pcr.pcr_comparison(np.tile(np.eye(3), (3, 1)), after[:9], np.repeat(np.arange(3), 3))
 
@@ -255,23 +261,24 @@ def test_macro_f1_equals_scikit_learn() -> None:
     from sklearn.metrics import f1_score
 
     truth, said = RNG.integers(4, size=100), RNG.integers(5, size=100)
-    assert probe.macro_f1(truth, said) == pytest.approx(f1_score(truth, said, average="macro"))
-    assert probe.accuracy(truth, said) == (truth == said).mean()
+    assert partitions.macro_f1(truth, said).value == pytest.approx(f1_score(truth, said, average="macro"))
+    assert probe.accuracy(truth, said).value == (truth == said).mean()
 
 
 def test_leave_one_batch_out_is_perfect_without_and_poor_with_opposed_batches() -> None:
     points, codes = blobs(groups=2, spread=5.0)
     batches = np.arange(len(points)) % 2
-    assert probe.leave_one_batch_out(points, codes, batches) == (1.0, 1.0)
+    found = probe.leave_one_batch_out(points, codes, batches)
+    assert (found.accuracy().value, found.macro_f1().value) == (1.0, 1.0)
     opposed = points - points.mean(axis=0)
     opposed[batches == 1] *= -1
-    assert probe.leave_one_batch_out(opposed, codes, batches)[0] < 0.5
+    assert probe.leave_one_batch_out(opposed, codes, batches).accuracy().value < 0.5
 
 
 def test_leave_one_batch_out_counts_labels_it_cannot_know_as_errors() -> None:
     points, codes = blobs(groups=3, spread=30.0)
     batches = np.where(codes == 2, 1, np.arange(len(points)) % 2)
-    accuracy, _ = probe.leave_one_batch_out(points, codes, batches)
+    accuracy = probe.leave_one_batch_out(points, codes, batches).accuracy().value
     unknown_share = (codes[batches == 1] == 2).mean()
     assert accuracy == pytest.approx((1 + (1 - unknown_share)) / 2)
 

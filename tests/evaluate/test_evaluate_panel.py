@@ -11,8 +11,10 @@ from sclamp.evaluate.annotation import Annotation
 from sclamp.evaluate.cells import problem_of, stratified_sample
 from sclamp.evaluate.controls import control_embedding
 from sclamp.evaluate.integration import score_embedding
+from sclamp.evaluate.measure import Measured
 from sclamp.evaluate.neighbors import find_neighbors
 from sclamp.evaluate.rows import Row
+from sclamp.evaluate.statistic import Statistic
 from sclamp.types import Score
 
 N = 420
@@ -28,7 +30,7 @@ def data(n: int = N, n_labels: int = 3, n_batches: int = 2, seed: int = 0) -> tu
 def scored(points: np.ndarray, annotation: Annotation, reference: np.ndarray | None = None, **settings) -> list[Row]:
     finite = np.isfinite(points).all(axis=1)
     neighbors = find_neighbors(np.where(finite[:, None], points, 0), 90)
-    return score_embedding(points, annotation, neighbors, reference, Evaluate(**settings))
+    return score_embedding(points, annotation, neighbors, reference, Evaluate(**{"bootstrap": 0, **settings})).rows
 
 
 def of(rows: list[Row], cells: str) -> dict[str, Score]:
@@ -167,7 +169,7 @@ def test_a_failing_metric_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatc
     def broken(*_) -> float:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("sclamp.evaluate.silhouette.bras", broken)
+    monkeypatch.setattr("sclamp.evaluate.within_labels.bras_mixing", broken)
     found = of(scored(*data()), "all")
     assert (found["bras"].status, found["bras"].reason) == ("failed", "ZeroDivisionError: by zero")
     assert found["silhouette_batch"].status == found["bio"].status == "ok"
@@ -198,16 +200,18 @@ def test_stratified_sample_keeps_shares() -> None:
 # --- aggregate ------------------------------------------------------------------------------------------------------
 
 
-def made(values: dict[str, float | str]) -> list[Score]:
+def made(values: dict[str, float | str]) -> list[Measured]:
     return [
-        Score(m, "", v) if isinstance(v, float) else Score(m, "", float("nan"), v, "why")  # type: ignore[arg-type]
+        Measured(Score(m, "", v), Statistic(lambda w, v=v: v + w.sum() - 2, 2))
+        if isinstance(v, float)
+        else Measured(Score(m, "", float("nan"), v, "why"), None)  # type: ignore[arg-type]
         for m, v in values.items()
     ]
 
 
 def test_total_is_six_tenths_bio_and_four_tenths_batch() -> None:
     values: dict[str, float | str] = {m: 0.1 * i for i, m in enumerate((*BIO, *BATCH))}
-    bio, batch, total = aggregate(made({**values, "nmi_leiden": 99.0}))
+    bio, batch, total = (found.score for found in aggregate(made({**values, "nmi_leiden": 99.0})))
     assert bio.value == pytest.approx(0.2)
     assert batch.value == pytest.approx(0.65)
     assert total.value == pytest.approx(0.6 * 0.2 + 0.4 * 0.65)
@@ -216,7 +220,7 @@ def test_total_is_six_tenths_bio_and_four_tenths_batch() -> None:
 
 def test_aggregate_of_a_class_without_scores_is_not_applicable() -> None:
     values: dict[str, float | str] = {**dict.fromkeys(BIO, 0.5), **dict.fromkeys(BATCH, "not_applicable")}
-    bio, batch, total = aggregate(made(values))
+    bio, batch, total = (found.score for found in aggregate(made(values)))
     assert bio.value == 0.5
     assert (batch.status, batch.reason) == ("not_applicable", "none of its scores applies: why")
     assert (total.status, total.reason) == ("not_applicable", "batch: none of its scores applies: why")

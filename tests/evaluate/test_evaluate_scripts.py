@@ -72,7 +72,8 @@ def score(run: Run, folder: Path, cells: Path, embedding: Path, model: str = "m"
     run("find_neighbors", "--embedding", embedding, "--output", folder / "n.parquet")
     more = [text for key, value in options.items() for text in (f"--{key}", value)]
     run("score_integration", "--cells", cells, "--embedding", embedding, "--neighbors", folder / "n.parquet",
-        "--dataset", "d", "--model", model, "--seed", 3, "--output", folder / f"{model}.parquet", *more)  # fmt: skip
+        "--dataset", "d", "--model", model, "--seed", 3, "--output", folder / f"{model}.parquet",
+        "--replicates", folder / f"{model}_r.parquet", "--per-cell", folder / f"{model}_c.parquet", *more)  # fmt: skip
     return pd.read_parquet(folder / f"{model}.parquet")
 
 
@@ -91,14 +92,38 @@ def test_from_an_embedding_to_a_summary(run: Run, tmp_path: Path, cells: Path, e
         run("embed_control", "--counts", cells, "--control", control, "--seed", 3, "--output", tmp_path / "c.parquet")
         score(run, tmp_path, cells, tmp_path / "c.parquet", f"control_{control}")
     tables = [tmp_path / f"{model}.parquet" for model in ("m", "control_random", "control_label_onehot")]
-    outputs = ["--output", tmp_path / "all.parquet", "--csv", tmp_path / "all.csv", "--ranking", tmp_path / "r.parquet"]
-    run("summarize_scores", "--scores", *tables, *outputs)
+    run("summarize_scores", "--scores", *tables, "--output", tmp_path / "all.parquet", "--csv", tmp_path / "all.csv")
     summary, csv = pd.read_parquet(tmp_path / "all.parquet"), pd.read_csv(tmp_path / "all.csv", keep_default_na=False)
-    assert list(summary) == list(csv) == list(COLUMNS)
+    assert list(summary) == list(csv)
     assert len(summary) == len(csv) == 3 * len(table)
-    ranking = pd.read_parquet(tmp_path / "r.parquet")
-    assert ranking["model"][ranking["cells"] == "all"].iloc[0] == "control_label_onehot"
-    assert set(ranking["below_control"]) <= {"", "control_random"}
+
+
+def test_replicates_and_scores_of_single_cells(run: Run, tmp_path: Path, embedding: Path) -> None:
+    labels = pd.Categorical(["A", None, "B", "C"] * (N // 4))
+    cells = write_cells(tmp_path / "c.h5ad", label=labels)
+    table = score(run, tmp_path, cells, embedding, reference=embedding, settings='{"bootstrap": 12}')
+    schema = pq.read_schema(tmp_path / "m_r.parquet")
+    assert dict(zip(schema.names, map(str, schema.types), strict=True)) == {
+        **dict.fromkeys(("dataset", "model", "cells", "task", "metric"), "string"), "seed": "int64",
+        "replicates": "list<element: double>",
+    }  # fmt: skip
+    keys = ["dataset", "model", "seed", "cells", "task", "metric"]
+    replicates = pd.read_parquet(tmp_path / "m_r.parquet").merge(table, on=keys, validate="1:1")
+    assert {"total", "bio", "batch", "ilisi_knn", "label_accuracy"} <= set(replicates["metric"])
+    assert set(replicates["status"]) == {"ok"}
+    for values, value in zip(replicates["replicates"], replicates["value"], strict=True):
+        assert len(values) == 12 and np.isfinite(values).all()
+        assert abs(values.mean() - value) < 0.15
+    single = pq.read_table(tmp_path / "m_c.parquet")
+    assert single["cell_id"].to_pylist() == IDS
+    assert {"lisi_batch", "lisi_label", "cilisi", "silhouette_label"} <= set(single.column_names)
+    assert {str(t) for t in single.schema.types[1:]} == {"float"}
+    frame = single.to_pandas()
+    assert frame.drop(columns="cell_id")[1::4].isna().all(axis=None)
+    median = frame["lisi_batch"].median()
+    assert median - 1 == pytest.approx(table.set_index(["cells", "metric"])["value"]["all", "ilisi_knn"], abs=1e-6)
+    origin = provenance_of(single)
+    assert origin["script"] == "score_integration.py" and origin["settings"]["bootstrap"] == 12
 
 
 def _schema(path: Path) -> tuple[list[str], list[pa.DataType]]:
@@ -246,7 +271,7 @@ def test_heavy_modules_stay_out(tmp_path: Path, cells: Path, embedding: Path) ->
         f"find_neighbors.py --embedding {embedding} --output {n}",
         f"embed_control.py --counts {cells} --control random --output {tmp_path / 'c.parquet'}",
         f"score_integration.py --cells {cells} --embedding {embedding} --neighbors {n} --dataset d --model m --seed 0"
-        f" --output {s}",
+        f" --output {s} --replicates {tmp_path / 'r.parquet'} --per-cell {tmp_path / 'p.parquet'}",
         f"layout_umap.py --neighbors {n} --output {tmp_path / 'u.parquet'}",
         f"summarize_scores.py --scores {s} --output {tmp_path / 'a.parquet'} --csv {tmp_path / 'a.csv'}",
     ]
@@ -264,7 +289,8 @@ def test_other_cells_are_refused(run: Run, tmp_path: Path, cells: Path, embeddin
     write_embedding(tmp_path / "moved.parquet", "cell_id", ids[::-1], points[::-1], {})
     run("find_neighbors", "--embedding", embedding, "--output", tmp_path / "n.parquet")
     rest = ["--neighbors", tmp_path / "n.parquet", "--dataset", "d", "--model", "m", "--seed", 0]
-    rest += ["--output", tmp_path / "s.parquet"]
+    rest += ["--output", tmp_path / "s.parquet", "--replicates", tmp_path / "r.parquet"]
+    rest += ["--per-cell", tmp_path / "p.parquet"]
     said = run("score_integration", "--cells", cells, "--embedding", tmp_path / "fewer.parquet", *rest, fails=True)
     assert f"fewer.parquet: has {N - 1} cells, {cells} has {N}; both must hold the same cells." in said
     said = run("score_integration", "--cells", cells, "--embedding", tmp_path / "moved.parquet", *rest, fails=True)

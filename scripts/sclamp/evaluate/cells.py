@@ -58,7 +58,9 @@ class CellSet:
         if len(self) <= count + 1:
             raise NotApplicable(f"{len(self)} cells are too few for {count} neighbours of each")
         if self.neighbors.k < count:
-            raise NotApplicable(f"{count} neighbours of each cell are needed, {self.neighbors.k} are known")
+            raise NotApplicable(
+                f"{count} neighbours of each cell are needed, {self.neighbors.k} are known (evaluate.neighbors)"
+            )
         return self.neighbors
 
     @property
@@ -151,6 +153,11 @@ class CellSet:
     def label_lisi(self) -> np.ndarray:
         """LISI of labels of each cell."""
         return lisi.lisi(self.weights, self.neighbors.indices, self.several_labels)
+
+    @cached_property
+    def cilisi(self) -> np.ndarray:
+        """LISI of batches among each cell's neighbours of its label, scaled; NaN where there is none."""
+        return lisi.cilisi(self.embedding, self.several_labels, self.several_batches, self.k)
 
     @cached_property
     def isolated_labels(self) -> np.ndarray:

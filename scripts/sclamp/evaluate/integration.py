@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
 from sclamp.config.evaluate import Evaluate
 from sclamp.evaluate.annotation import Annotation
 from sclamp.evaluate.cells import CellSet, cell_set, problem_of
-from sclamp.evaluate.measure import NotApplicable, Unscorable
+from sclamp.evaluate.measure import Measured, NotApplicable, Unscorable
 from sclamp.evaluate.neighbors import Neighbors
-from sclamp.evaluate.panel import score_across_batches, score_cells, score_held_out_probes
+from sclamp.evaluate.panel import cell_scores, measure_across_batches, measure_cells, measure_held_out_probes
+from sclamp.evaluate.replicates import Key
+from sclamp.evaluate.resample import replicate
 from sclamp.evaluate.rows import Cells, Row
-from sclamp.types import Score
+
+
+class Evaluation(NamedTuple):
+    """What is said of one embedding.
+
+    rows: the scores. replicates: key -> (settings.bootstrap,) values over resampled cells, of the scores that have
+    them. per_cell: name -> (n,) float32, NaN where a cell has no value.
+    """
+
+    rows: list[Row]
+    replicates: dict[Key, np.ndarray]
+    per_cell: dict[str, np.ndarray]
 
 
 def score_embedding(
@@ -22,7 +36,7 @@ def score_embedding(
     neighbors: Neighbors,
     reference: np.ndarray | None,
     settings: Evaluate,
-) -> list[Row]:
+) -> Evaluation:
     """Score an embedding (n, d); neighbors: among all n cells, in its rows. Never raises for what an embedding is like.
 
     Cells without batch or label are left out of everything, so that all scores speak of the same cells. Held-out cells
@@ -41,10 +55,22 @@ def score_embedding(
         return cell_set(embedding[mask], annotation.batches[mask], labels, before, neighbors.k, settings, known)
 
     all_cells, held_out_cells = cache(lambda: gather(complete)), cache(lambda: gather(held_out))
-    by_part: dict[tuple[Cells, str], list[Score]] = {
-        ("all", "integration"): score_cells(all_cells),
-        ("all", "probe"): score_across_batches(all_cells),
-        ("held_out", "integration"): score_cells(held_out_cells),
-        ("held_out", "probe"): score_held_out_probes(all_cells, train=~annotation.held_out[complete]),
+    train = ~annotation.held_out[complete]
+    by_part: dict[tuple[Cells, str], list[Measured]] = {
+        ("all", "integration"): measure_cells(all_cells),
+        ("all", "probe"): measure_across_batches(all_cells),
+        ("held_out", "integration"): measure_cells(held_out_cells),
+        ("held_out", "probe"): measure_held_out_probes(all_cells, train),
     }
-    return [Row(cells, task, score) for (cells, task), scores in by_part.items() for score in scores]
+    rows = [Row(cells, task, found.score) for (cells, task), part in by_part.items() for found in part]
+    sizes: dict[Cells, int] = {"all": int(complete.sum()), "held_out": int(held_out.sum())}
+    replicates: dict[Key, np.ndarray] = {}
+    for cells, n_cells in sizes.items():
+        statistics = {
+            (cells, task, found.score.metric): found.statistic
+            for (scope, task), part in by_part.items()
+            for found in part
+            if scope == cells and found.statistic is not None
+        }
+        replicates |= replicate(statistics, n_cells, settings.bootstrap, settings.seed, cells)
+    return Evaluation(rows, replicates, cell_scores(all_cells, complete))

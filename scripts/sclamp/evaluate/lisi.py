@@ -60,14 +60,14 @@ def lisi(weights: np.ndarray, indices: np.ndarray, groups: np.ndarray) -> np.nda
     return 1 / simpson
 
 
-def ilisi(values: np.ndarray, n_batches: int) -> float:
+def scaled_ilisi(median: float, n_batches: int) -> float:
     """Median LISI of batches, scaled to 0 (each batch apart) .. 1 (all mixed evenly)."""
-    return float((np.median(values) - 1) / (n_batches - 1))
+    return (median - 1) / (n_batches - 1)
 
 
-def clisi(values: np.ndarray, n_labels: int) -> float:
+def scaled_clisi(median: float, n_labels: int) -> float:
     """Median LISI of labels, scaled to 0 (all labels mixed) .. 1 (each label apart)."""
-    return float((n_labels - np.median(values)) / (n_labels - 1))
+    return (n_labels - median) / (n_labels - 1)
 
 
 def cilisi(points: np.ndarray, labels: np.ndarray, batches: np.ndarray, k: int) -> np.ndarray:

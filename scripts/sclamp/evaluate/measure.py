@@ -7,7 +7,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from typing import NamedTuple
 
+from sclamp.evaluate.statistic import Statistic
 from sclamp.types import Score
 
 
@@ -38,3 +40,22 @@ def measure(metric: str, implementation: str, compute: Callable[[], float]) -> S
         traceback.print_exc(file=sys.stderr)
         value, status, reason = math.nan, "failed", f"{type(error).__name__}: {error}"
     return Score(metric, implementation, value, status, reason, time.perf_counter() - start)  # type: ignore[arg-type]
+
+
+class Measured(NamedTuple):
+    """A score, and where it has a value, the statistic behind it."""
+
+    score: Score
+    statistic: Statistic | None
+
+
+def measure_statistic(metric: str, implementation: str, compute: Callable[[], Statistic]) -> Measured:
+    """As `measure`, of something that makes a statistic; its value counts each cell once."""
+    found: list[Statistic] = []
+
+    def value() -> float:
+        found.append(compute())
+        return found[0].value
+
+    score = measure(metric, implementation, value)
+    return Measured(score, found[0] if score.status == "ok" else None)

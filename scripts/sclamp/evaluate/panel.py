@@ -2,60 +2,82 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 
-from sclamp.evaluate import clustering, lisi, pcr, probe, silhouette
+from sclamp.evaluate import lisi, partitions, pcr, probe, within_labels
 from sclamp.evaluate.aggregate import aggregate
 from sclamp.evaluate.cells import KMEANS_STARTS, CellSet
 from sclamp.evaluate.connectivity import directed_graph, graph_connectivity
-from sclamp.evaluate.measure import NotApplicable, measure
+from sclamp.evaluate.measure import Measured, NotApplicable, Unscorable, measure_statistic
+from sclamp.evaluate.statistic import Statistic, mean_of, mean_over_groups, median_of, on_rows, scattered
 from sclamp.types import Score
 
 
 class Metric(NamedTuple):
-    """A score: its name, which definition it follows, and the function from cells to a number."""
+    """A score: its name, which definition it follows, and the function from cells to its statistic."""
 
     name: str
     implementation: str
-    compute: Callable[[CellSet], float]
+    compute: Callable[[CellSet], Statistic]
 
 
-def _over_kmeans(score: Callable[[np.ndarray, np.ndarray], float]) -> Callable[[CellSet], float]:
-    return lambda c: float(np.mean([score(c.several_labels, clusters) for clusters in c.kmeans]))
+def _nmi(clusterings: Callable[[CellSet], list[np.ndarray]]) -> Callable[[CellSet], Statistic]:
+    return lambda c: partitions.over_clusterings(partitions.nmi, c.several_labels, clusterings(c))
 
 
-def _isolated_silhouette(cells: CellSet) -> float:
-    labels = cells.several_labels[cells.sample]
-    means = [cells.label_silhouettes[labels == label].mean() for label in cells.isolated_labels]
-    return float(np.mean(means) + 1) / 2
+def _ari(clusterings: Callable[[CellSet], list[np.ndarray]]) -> Callable[[CellSet], Statistic]:
+    return lambda c: partitions.over_clusterings(partitions.ari, c.several_labels, clusterings(c))
 
 
-def _isolated_f1(cells: CellSet) -> float:
-    labels, clusterings = cells.several_labels, cells.leiden.values()
-    best = [max(clustering.best_f1(labels == label, found) for found in clusterings) for label in cells.isolated_labels]
-    return float(np.mean(best))
+def _scaled(statistic: Statistic) -> Statistic:
+    """From -1..1 to 0..1."""
+    return Statistic(lambda weights: (statistic.of(weights) + 1) / 2, statistic.n_cells)
 
 
-def _silhouette_batch(cells: CellSet) -> float:
-    labels, batches, rows = cells.several_labels, cells.several_batches, cells.sample
-    return silhouette.silhouette_batch(cells.embedding[rows], labels[rows], batches[rows])
+def _silhouette_label(cells: CellSet) -> Statistic:
+    return _scaled(mean_of(scattered(cells.label_silhouettes, cells.sample, len(cells))))
 
 
-def _cilisi(cells: CellSet) -> float:
-    values = lisi.cilisi(cells.embedding, cells.several_labels, cells.several_batches, cells.k)
-    return float(np.nanmean(values))
+def _isolated_silhouette(cells: CellSet) -> Statistic:
+    values = scattered(cells.label_silhouettes, cells.sample, len(cells))
+    values[~np.isin(cells.several_labels, cells.isolated_labels)] = np.nan
+    return _scaled(mean_over_groups(values, cells.several_labels))
 
 
-def _connectivity_directed(cells: CellSet) -> float:
+def _isolated_f1(cells: CellSet) -> Statistic:
+    return partitions.isolated_f1(cells.several_labels, cells.isolated_labels, list(cells.leiden.values()))
+
+
+def _silhouette_batch(cells: CellSet) -> Statistic:
+    labels, rows = cells.several_labels[cells.sample], cells.sample
+    values = within_labels.silhouette_mixing(cells.embedding[rows], labels, cells.several_batches[rows])
+    return on_rows(mean_over_groups(values, labels), rows, len(cells))
+
+
+def _bras(cells: CellSet) -> Statistic:
+    labels, batches = cells.several_labels, cells.several_batches
+    return mean_over_groups(within_labels.bras_mixing(cells.embedding, labels, batches), labels)
+
+
+def _clisi(cells: CellSet) -> Statistic:
+    return median_of(cells.label_lisi, partial(lisi.scaled_clisi, n_labels=cells.n_labels))
+
+
+def _ilisi(cells: CellSet) -> Statistic:
+    return median_of(cells.batch_lisi, partial(lisi.scaled_ilisi, n_batches=cells.n_batches))
+
+
+def _connectivity_directed(cells: CellSet) -> Statistic:
     size = cells.settings.graph_neighbors
     return graph_connectivity(directed_graph(cells.nearest(size - 1), size), cells.several_labels)
 
 
-def _pcr(cells: CellSet) -> float:
+def _pcr(cells: CellSet) -> Statistic:
     batches = cells.several_batches
     if cells.reference is None:
         raise NotApplicable("no reference embedding was given (--reference)")
@@ -65,43 +87,29 @@ def _pcr(cells: CellSet) -> float:
 KMEANS = f"k-means, k = number of labels, mean over {KMEANS_STARTS} starts"
 SAMPLED = "beyond exact_cells of a sample stratified by label"
 LEIDEN = "Leiden (igraph, modularity, 2 iterations, seeded)"
+BEST = "best NMI of the resolutions"
+LOGISTIC = "logistic regression, L2"
 
 METRICS = (
-    Metric("nmi_kmeans", f"arithmetic NMI; {KMEANS}", _over_kmeans(clustering.nmi)),
-    Metric("ari_kmeans", f"ARI; {KMEANS}", _over_kmeans(clustering.ari)),
-    Metric(
-        "nmi_leiden",
-        f"arithmetic NMI; {LEIDEN}, resolution 1",
-        lambda c: clustering.nmi(c.several_labels, c.leiden_at_one),
-    ),
-    Metric("ari_leiden", f"ARI; {LEIDEN}, resolution 1", lambda c: clustering.ari(c.several_labels, c.leiden_at_one)),
-    Metric(
-        "nmi_leiden_best",
-        f"arithmetic NMI; {LEIDEN}, best NMI of the resolutions",
-        lambda c: clustering.nmi(c.several_labels, c.best_leiden),
-    ),
-    Metric(
-        "ari_leiden_best",
-        f"ARI; {LEIDEN}, best NMI of the resolutions",
-        lambda c: clustering.ari(c.several_labels, c.best_leiden),
-    ),
-    Metric(
-        "silhouette_label",
-        f"euclidean, scaled to 0..1; as scib; {SAMPLED}",
-        lambda c: (c.label_silhouettes.mean() + 1) / 2,
-    ),
+    Metric("nmi_kmeans", f"arithmetic NMI; {KMEANS}", _nmi(lambda c: c.kmeans)),
+    Metric("ari_kmeans", f"ARI; {KMEANS}", _ari(lambda c: c.kmeans)),
+    Metric("nmi_leiden", f"arithmetic NMI; {LEIDEN}, resolution 1", _nmi(lambda c: [c.leiden_at_one])),
+    Metric("ari_leiden", f"ARI; {LEIDEN}, resolution 1", _ari(lambda c: [c.leiden_at_one])),
+    Metric("nmi_leiden_best", f"arithmetic NMI; {LEIDEN}, {BEST}", _nmi(lambda c: [c.best_leiden])),
+    Metric("ari_leiden_best", f"ARI; {LEIDEN}, {BEST}", _ari(lambda c: [c.best_leiden])),
+    Metric("silhouette_label", f"euclidean, scaled to 0..1; as scib; {SAMPLED}", _silhouette_label),
     Metric("isolated_labels_silhouette", f"labels in the fewest batches; as scib; {SAMPLED}", _isolated_silhouette),
     Metric(
         "isolated_labels_f1", f"labels in the fewest batches; {LEIDEN}, best of the resolutions; as scib", _isolated_f1
     ),
-    Metric("clisi_knn", "neighbours by distance; as scib-metrics", lambda c: lisi.clisi(c.label_lisi, c.n_labels)),
-    Metric("ilisi_knn", "neighbours by distance; as scib-metrics", lambda c: lisi.ilisi(c.batch_lisi, c.n_batches)),
-    Metric("cilisi_knn", "neighbours of the same label, mean over cells; Andreatta et al. 2024", _cilisi),
+    Metric("clisi_knn", "neighbours by distance; as scib-metrics", _clisi),
+    Metric("ilisi_knn", "neighbours by distance; as scib-metrics", _ilisi),
     Metric(
-        "bras",
-        "cosine, mean over other batches; as scib-metrics",
-        lambda c: silhouette.bras(c.embedding, c.several_labels, c.several_batches),
+        "cilisi_knn",
+        "neighbours of the same label, mean over cells; Andreatta et al. 2024",
+        lambda c: mean_of(c.cilisi),
     ),
+    Metric("bras", "cosine, mean over other batches; as scib-metrics", _bras),
     Metric(
         "silhouette_batch",
         f"euclidean, nearest batch; as scib; {SAMPLED}; saturates: never read it alone",
@@ -117,50 +125,74 @@ METRICS = (
     ),
     Metric("pcr_comparison", "all components, against the PCA of uncorrected data; as scib-metrics", _pcr),
 )
-LOGISTIC = "logistic regression, L2"
 
 
-def score_cells(cells: Callable[[], CellSet]) -> list[Score]:
-    """Every integration score of a set of cells, and their aggregate.
+def measure_cells(cells: Callable[[], CellSet]) -> list[Measured]:
+    """Every integration score of a set of cells, and their aggregate, each with its statistic.
 
     cells: gives the set; what it raises (`NotApplicable`, `Unscorable`) becomes the status of every score.
     """
 
-    def compute(metric: Metric) -> float:
+    def compute(metric: Metric) -> Statistic:
         return metric.compute(cells())
 
-    scores = [measure(m.name, m.implementation, partial(compute, m)) for m in METRICS]
-    return scores + aggregate(scores)
+    found = [measure_statistic(m.name, m.implementation, partial(compute, m)) for m in METRICS]
+    return found + aggregate(found)
 
 
-def score_across_batches(cells: Callable[[], CellSet]) -> list[Score]:
+def score_cells(cells: Callable[[], CellSet]) -> list[Score]:
+    """The scores of `measure_cells`."""
+    return [measured.score for measured in measure_cells(cells)]
+
+
+def measure_across_batches(cells: Callable[[], CellSet]) -> list[Measured]:
     """Probes of labels that are carried over to a batch they have not seen."""
 
     @cache
-    def left_out() -> tuple[float, float]:
+    def left_out() -> probe.LeftOut:
         c = cells()
         return probe.leave_one_batch_out(c.embedding, c.several_labels, c.several_batches)
 
     how = f"{LOGISTIC}; trained on all batches but one, scored on that one, mean over batches"
     return [
-        measure("lobo_label_accuracy", how, lambda: left_out()[0]),
-        measure("lobo_label_macro_f1", how, lambda: left_out()[1]),
+        measure_statistic("lobo_label_accuracy", how, lambda: left_out().accuracy()),
+        measure_statistic("lobo_label_macro_f1", how, lambda: left_out().macro_f1()),
     ]
 
 
-def score_held_out_probes(cells: Callable[[], CellSet], train: np.ndarray) -> list[Score]:
-    """Probes trained on the cells of the mask `train` (those that trained the model), scored on the others."""
+def measure_held_out_probes(cells: Callable[[], CellSet], train: np.ndarray) -> list[Measured]:
+    """Probes trained on the cells of the mask `train` (those that trained the model), scored on the others.
+
+    The statistics are of the scored cells only.
+    """
 
     @cache
     def of_labels() -> tuple[np.ndarray, np.ndarray]:
         return probe.held_out_prediction(cells().embedding, cells().several_labels, train, ~train)
 
+    @cache
     def of_batches() -> tuple[np.ndarray, np.ndarray]:
         return probe.held_out_prediction(cells().embedding, cells().several_batches, train, ~train)
 
     how = f"{LOGISTIC}; trained on the model's training cells, scored on held-out cells"
     return [
-        measure("label_accuracy", how, lambda: probe.accuracy(*of_labels())),
-        measure("label_macro_f1", how, lambda: probe.macro_f1(*of_labels())),
-        measure("batch_accuracy", f"{how}; lower is better", lambda: probe.accuracy(*of_batches())),
+        measure_statistic("label_accuracy", how, lambda: probe.accuracy(*of_labels())),
+        measure_statistic("label_macro_f1", how, lambda: partitions.macro_f1(*of_labels())),
+        measure_statistic("batch_accuracy", f"{how}; lower is better", lambda: probe.accuracy(*of_batches())),
     ]
+
+
+def cell_scores(cells: Callable[[], CellSet], scored: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of single cells, name -> (n,) float32; NaN for cells outside the mask `scored` and where there is none."""
+    ways: dict[str, Callable[[CellSet], np.ndarray]] = {
+        "lisi_batch": lambda c: c.batch_lisi,
+        "lisi_label": lambda c: c.label_lisi,
+        "cilisi": lambda c: c.cilisi,
+        "silhouette_label": lambda c: scattered(c.label_silhouettes, c.sample, len(c)),
+    }
+    found = {}
+    for name, values_of in ways.items():
+        found[name] = np.full(len(scored), np.nan, np.float32)
+        with contextlib.suppress(NotApplicable, Unscorable):
+            found[name][scored] = values_of(cells())
+    return found

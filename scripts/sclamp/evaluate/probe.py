@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sclamp.evaluate import partitions
 from sclamp.evaluate.measure import NotApplicable, Unscorable
+from sclamp.evaluate.statistic import Statistic, mean_of, mean_over_groups
 
 MAX_STEPS = 1000
 
@@ -70,20 +72,6 @@ def fit_probe(points: np.ndarray, targets: np.ndarray) -> Probe:
     return Probe(mean, scale, weights, found.x[-n_classes:], classes)
 
 
-def accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Share of cells predicted right."""
-    return float((truth == predicted).mean())
-
-
-def macro_f1(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Unweighted mean of F1 over the classes that occur in the truth or the prediction."""
-    scores = []
-    for value in np.union1d(truth, predicted):
-        true, said = truth == value, predicted == value
-        scores.append(2 * (true & said).sum() / (true.sum() + said.sum()))
-    return float(np.mean(scores))
-
-
 def held_out_prediction(
     points: np.ndarray, targets: np.ndarray, train: np.ndarray, score: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -95,19 +83,54 @@ def held_out_prediction(
     return targets[score], fit_probe(points[train], targets[train]).predict(points[score])
 
 
-def leave_one_batch_out(points: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> tuple[float, float]:
-    """Fit label probes on all batches but one, score on that one: mean accuracy and macro F1 over batches.
+class LeftOut(NamedTuple):
+    """Predictions for each cell from the cells of all other batches.
+
+    truth, predicted (n,): codes. batches (n,). scored: the batches whose complement has two labels.
+    """
+
+    truth: np.ndarray
+    predicted: np.ndarray
+    batches: np.ndarray
+    scored: np.ndarray
+
+    def accuracy(self) -> Statistic:
+        """Mean over batches of the share of its cells predicted right."""
+        right = (self.truth == self.predicted).astype(np.float64)
+        return mean_over_groups(np.where(np.isin(self.batches, self.scored), right, np.nan), self.batches)
+
+    def macro_f1(self) -> Statistic:
+        """Mean over batches of the macro F1 among its cells."""
+        parts = []
+        for batch in self.scored:
+            rows = np.flatnonzero(self.batches == batch)
+            parts.append((partitions.macro_f1(self.truth[rows], self.predicted[rows]), rows))
+
+        def mean(weights: np.ndarray) -> float:
+            values = np.array([part.of(weights[rows]) for part, rows in parts])
+            drawn = ~np.isnan(values)
+            return float(values[drawn].mean()) if drawn.any() else float("nan")
+
+        return Statistic(mean, len(self.truth))
+
+
+def leave_one_batch_out(points: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> LeftOut:
+    """Fit label probes on all batches but one and predict that one, for each batch.
 
     A batch whose complement has a single label is left out. Cells of a label that only the left-out batch has count
     as errors: the embedding is asked to carry over what other batches teach.
     """
-    scores = []
+    predicted, scored = np.full(len(labels), -1), []
     for batch in np.unique(batches):
         left_out = batches == batch
         if len(np.unique(labels[~left_out])) > 1:
-            truth, predicted = held_out_prediction(points, labels, ~left_out, left_out)
-            scores.append((accuracy(truth, predicted), macro_f1(truth, predicted)))
-    if not scores:
+            predicted[left_out] = held_out_prediction(points, labels, ~left_out, left_out)[1]
+            scored.append(batch)
+    if not scored:
         raise NotApplicable("without any one of the batches a single label remains")
-    mean_accuracy, mean_f1 = np.mean(scores, axis=0)
-    return float(mean_accuracy), float(mean_f1)
+    return LeftOut(labels, predicted, batches, np.array(scored))
+
+
+def accuracy(truth: np.ndarray, predicted: np.ndarray) -> Statistic:
+    """Share of cells predicted right."""
+    return mean_of((truth == predicted).astype(np.float64))
