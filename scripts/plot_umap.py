@@ -1,4 +1,7 @@
-"""Draw the UMAP of one run by cell type, batch and split (those that exist): X.png and X.svg."""
+"""Draw the UMAP of one run by cell type, batch and split, and by the scores of each cell: X.png and X.svg.
+
+Columns and scores that do not exist are left out.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,25 @@ def main() -> None:
     arguments = cli.parser(__doc__)
     arguments.add_argument("--umap", required=True, help="umap.parquet of the run")
     arguments.add_argument("--cells", required=True, help="an .h5ad with the cells' label, batch and split")
+    arguments.add_argument("--cell-scores", help="cell_scores.parquet of the run: a second row of panels")
     arguments.add_argument("--title", default="", help="heading of the figure")
+    words = "say in the heading that the cells were embedded without covariates"
+    arguments.add_argument("--covariate-free", action="store_true", help=words)
     arguments.add_argument("--output", required=True, help="the PNG; the SVG is written beside it")
     cli.add_settings(arguments, "section `figures` of the configuration")
     given = arguments.parse_args()
 
     from sclamp.config.evaluate import Figures
     from sclamp.config.parse import parsed
-    from sclamp.plot import style, umap
+    from sclamp.plot import cell_scores, style, umap
     from sclamp.plot.tables import read_categories, read_layout
 
     settings = parsed(Figures, cli.read_settings(given.settings))
     ids, at = read_layout(given.umap)
     columns, total = read_categories(given.cells, ids, ["label", "batch", "split"])
-    style.save(umap.draw(at, columns, given.title, total), given.output, settings.dpi)
+    scores = cell_scores.read_scores(given.cell_scores, ids) if given.cell_scores else {}
+    title = f"{given.title}, without covariates".lstrip(", ") if given.covariate_free else given.title
+    style.save(umap.draw(at, columns, title, total, scores), given.output, settings.dpi)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -89,6 +90,17 @@ def save(figure: Figure, png: str | Path, dpi: int) -> None:
         figure.savefig(aside, format="png", dpi=dpi, metadata={"Software": None})
     with written_aside(png.with_suffix(".svg")) as aside:
         figure.savefig(aside, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})
+
+
+@styled
+def nothing(title: str, *why: str) -> Figure:
+    """A figure in place of one that cannot be drawn: its heading, and why there is nothing to draw."""
+    lines = [line for reason in why for line in textwrap.wrap(reason, 84)]
+    figure = new_figure(6.5, 0.75 + 0.19 * len(lines))
+    figure.text(0.02, 1 - 0.14 / figure.get_figheight(), title, va="top", size=12, weight="bold")
+    text = "\n".join(lines)
+    figure.text(0.02, 1 - 0.5 / figure.get_figheight(), text, va="top", color=MUTED, linespacing=1.35)
+    return figure
 
 
 def short(name: str, most: int = 26) -> str:

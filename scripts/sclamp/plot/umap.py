@@ -1,8 +1,9 @@
-"""UMAP of the cells of one run: a panel for each of label, batch and split."""
+"""UMAP of the cells of one run: a panel for each of label, batch and split, and below one for each score of a cell."""
 
 from __future__ import annotations
 
 import math
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sclamp.plot import labels
+from sclamp.plot import cell_scores, labels
 from sclamp.plot.style import MUTED, NOTHING, colours, dark, new_figure, short, styled
 from sclamp.plot.tables import Category
 
@@ -19,23 +20,29 @@ PANEL, MARGIN = 3.5, 0.25
 NAMED_ON_MAP, ROWS = 20, 24
 """Up to this many cell types are named on the map; more go into a legend with this many rows."""
 HEADINGS = {"label": "Cell type", "batch": "Batch", "split": "Split"}
+HEAD, BETWEEN = 0.6, 0.4
+"""Inches above the first row of panels, and above the second."""
 
 
 @styled
-def draw(at: np.ndarray, columns: dict[str, Category], title: str, total: int) -> Figure:
-    """Draw positions (n, 2) once per column, in shared coordinates.
+def draw(
+    at: np.ndarray, columns: dict[str, Category], title: str, total: int, scores: dict[str, np.ndarray] | None = None
+) -> Figure:
+    """Draw positions (n, 2) once per column, in shared coordinates, and below once per score of the cells.
 
     columns: name -> categories of the n cells; without any, the cells are drawn in one colour. total: number of cells
-    of the data set; where it is larger than n, the figure says so.
+    of the data set; where it is larger than n, the figure says so. scores: name in cell_scores.SCORES -> (n,) values.
     """
     panels: dict[str, Category | None] = dict(columns) if columns else {"cells": None}
+    scores = scores or {}
     legends = [_legend_columns(name, category) for name, category in panels.items()]
-    widths = [MARGIN + PANEL + _legend_width(c, n) for c, n in zip(panels.values(), legends, strict=True)]
-    figure = new_figure(sum(widths) + 0.1, PANEL + 0.75)
-    height = PANEL / figure.get_figheight()
-    left = MARGIN
-    for (name, category), width, n_columns in zip(panels.items(), widths, legends, strict=True):
-        axes = figure.add_axes((left / figure.get_figwidth(), 0.05, PANEL / figure.get_figwidth(), height))
+    above = [MARGIN + PANEL + _legend_width(c, n) for c, n in zip(panels.values(), legends, strict=True)]
+    below = [MARGIN + PANEL + cell_scores.BAR] * len(scores)
+    widths = [max(pair) for pair in zip_longest(above, below, fillvalue=0.0)]
+    figure = new_figure(sum(widths) + 0.1, PANEL + 0.75 + (PANEL + BETWEEN + 0.05 if scores else 0.0))
+    lefts = [MARGIN + sum(widths[:i]) for i in range(len(widths))]
+    for (name, category), left, n_columns in zip(panels.items(), lefts, legends, strict=False):
+        axes = _axes(figure, left, HEAD)
         _scatter(axes, at, category)
         axes.set_title(HEADINGS.get(name, name.capitalize()), pad=4)
         if category is not None:
@@ -43,12 +50,28 @@ def draw(at: np.ndarray, columns: dict[str, Category], title: str, total: int) -
                 _name_groups(axes, at, category)
             else:
                 _legend(axes, category, n_columns)
-        left += width
-    drawn = f"{len(at):,} cells" if len(at) == total else f"{len(at):,} of {total:,} cells drawn"
-    x, y = 0.1 / figure.get_figwidth(), 1 - 0.12 / figure.get_figheight()
-    figure.text(x, y, title, va="top", size=12, weight="bold")
-    figure.text(1 - x, y, drawn, va="top", ha="right", color=MUTED)
+    for (name, values), left in zip(scores.items(), lefts, strict=False):
+        axes = _axes(figure, left, HEAD + PANEL + BETWEEN)
+        cell_scores.draw(axes, at, values, name, point_size(len(at)))
+        _frame(axes)
+    _head(figure, title, len(at), total)
     return figure
+
+
+def _axes(figure: Figure, left: float, top: float) -> Axes:
+    """A panel whose upper left corner lies so many inches from that of the figure."""
+    width, height = figure.get_size_inches()
+    return figure.add_axes((left / width, 1 - (top + PANEL) / height, PANEL / width, PANEL / height))
+
+
+def _head(figure: Figure, title: str, n: int, total: int) -> None:
+    """The heading at the left and the number of cells at the right."""
+    width, height = figure.get_size_inches()
+    drawn = f"{n:,} cells" if n == total else f"{n:,} of {total:,} cells drawn"
+    x, y = 0.1 / width, 1 - 0.12 / height
+    room = (width - 0.3 - 0.075 * len(drawn)) / 0.125
+    figure.text(x, y, short(title, max(int(room), 24)), va="top", size=12, weight="bold")
+    figure.text(1 - x, y, drawn, va="top", ha="right", color=MUTED)
 
 
 def point_size(n: int) -> float:
@@ -89,6 +112,10 @@ def _scatter(axes: Axes, at: np.ndarray, category: Category | None) -> None:
     order = np.random.default_rng(0).permutation(len(at))
     for cells in (order[~known[order]], order[known[order]]):
         axes.scatter(at[cells, 0], at[cells, 1], s=size, c=list(inks[cells]), linewidths=0, alpha=0.85, rasterized=True)
+    _frame(axes)
+
+
+def _frame(axes: Axes) -> None:
     axes.set(xticks=[], yticks=[])
     axes.set_aspect("equal", adjustable="datalim")
     for side in ("left", "bottom"):
