@@ -61,3 +61,11 @@ def read_categories(path: str | Path, ids: np.ndarray, columns: list[str]) -> tu
         if len(np.unique(codes)) > 1:
             found[column] = Category(codes, tuple(str(name) for name in values.cat.categories))
     return found, len(obs)
+
+
+def read_symbols(path: str | Path) -> dict[str, str]:
+    """Symbols of genes by their id, from the table of a gene selection; a gene without one stands for itself."""
+    table = read_table(path)
+    require(path, table.column_names, ["gene_id", "symbol"])
+    pairs = zip(table["gene_id"].to_pylist(), table["symbol"].to_pylist(), strict=True)
+    return {gene: symbol or gene for gene, symbol in pairs}
