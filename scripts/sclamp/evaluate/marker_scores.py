@@ -3,7 +3,7 @@
 In a model whose two latents share a space, expression goes with the product of a cell's and a gene's latent. So a gene
 is near a type where its latent has a large dot product with the type's mean latent, less the mean of all cells: what
 the type expresses more than other cells. On trained demo models this finds markers at least as well as cosines or
-distances do (docs/genes.md).
+distances do (docs/genes.md). The type's mean is that of its training cells; its markers are those of held-out cells.
 """
 
 from __future__ import annotations
@@ -173,15 +173,15 @@ def score_markers(markers: Markers) -> list[Row]:
 
     Each stands beside its value with genes dealt out anew, NAME_shuffled.
     """
-    near = "dot product of the type's centred mean latent (training cells) and the gene's latent; mean over types"
-    others = f"difference of mean log-normalised expression, held-out cells, types of at least {MIN_CELLS} cells"
-    top = f"; markers: the {TOP} largest of the {others}, above {MIN_DIFFERENCE:g}, in {MIN_SHARE:.0%} of the type's"
+    near = "dot products of types' and genes' latents, mean over types"
+    others = "differences of expression in held-out cells"
+    top = f"; markers: the {TOP} largest {others}"
     listed = "; markers: the given list"
-    at = f"precision at the number of markers (at most {TOP}) of {near}"
+    at = f"precision at the number of markers, at most {TOP}, of {near}"
     metrics: dict[str, tuple[str, bool, str, CellScope]] = {
         "marker_auroc": ("auroc", False, f"AUROC of {near}{top}", "held_out"),
         "marker_precision": ("precision", False, f"{at}{top}", "held_out"),
-        "marker_spearman": ("spearman", False, f"Spearman over genes of {near}; against the {others}", "held_out"),
+        "marker_spearman": ("spearman", False, f"Spearman over genes of {near} and {others}", "held_out"),
         "given_marker_auroc": ("auroc", True, f"AUROC of {near}{listed}", "all"),
         "given_marker_precision": ("precision", True, f"{at}{listed}", "all"),
     }
