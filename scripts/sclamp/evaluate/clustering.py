@@ -6,6 +6,10 @@ import numpy as np
 from scipy import sparse
 
 MAX_ROUNDS = 300
+BLOCK = 4096
+"""Cells whose distances to the centres are computed at a time."""
+ROUNDING = 1e-7
+"""Of the largest distance: how far a distance from products in float64 may be off."""
 
 
 def contingency(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -54,23 +58,62 @@ def kmeans(points: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
     """One run of Lloyd's algorithm from a greedy k-means++ start; (n,) cluster numbers.
 
     points (n, d): centre them beforehand. A cluster that runs empty restarts at the cell farthest from its centre.
+    A round looks only at cells whose nearest centre may have changed: Hamerly's (2010) bounds, kept for each cell on
+    the distance to its own and to the second nearest centre, say so without error.
     """
     norms = np.einsum("ij,ij->i", points, points)
     centres = _spread_start(points, norms, k, rng)
-    clusters = np.full(len(points), -1)
-    for _ in range(MAX_ROUNDS):
-        squared = norms[:, None] - 2 * points @ centres.T + np.einsum("ij,ij->i", centres, centres)
-        found = squared.argmin(axis=1)
-        if np.array_equal(found, clusters):
-            break
-        clusters = found
-        member = sparse.csr_matrix((np.ones(len(points)), clusters, np.arange(len(points) + 1)), shape=(len(points), k))
-        sizes = np.bincount(clusters, minlength=k)
-        centres = (member.T @ points) / np.maximum(sizes, 1)[:, None]
+    slack = ROUNDING * np.sqrt(norms.max(initial=0))
+    clusters, own, second = _two_nearest(points, norms, centres)
+    sums, sizes = _sums(points, clusters, k), np.bincount(clusters, minlength=k)
+    for _ in range(MAX_ROUNDS - 1):
+        moved = sums / np.maximum(sizes, 1)[:, None]
         if (empty := np.flatnonzero(sizes == 0)).size:
-            farthest = np.argsort(-squared[np.arange(len(points)), clusters], kind="stable")
-            centres[empty] = points[farthest[: empty.size]]
+            farthest = np.argsort(-np.square(points - centres[clusters]).sum(axis=1), kind="stable")
+            moved[empty] = points[farthest[: empty.size]]
+        shifts = np.linalg.norm(moved - centres, axis=1)
+        centres = moved
+        own += shifts[clusters]
+        second -= shifts.max()
+        open_ = np.flatnonzero(own + slack >= second)
+        found, own[open_], second[open_] = _two_nearest(points[open_], norms[open_], centres)
+        changed = found != clusters[open_]
+        if not changed.any():
+            break
+        rows, after = open_[changed], found[changed]
+        sums += _sums(points[rows], after, k) - _sums(points[rows], clusters[rows], k)
+        clusters[rows] = after
+        sizes = np.bincount(clusters, minlength=k)
     return clusters
+
+
+def _sums(points: np.ndarray, clusters: np.ndarray, k: int) -> np.ndarray:
+    """Sum of the points of each cluster, (k, d)."""
+    shape = (len(points), k)
+    return sparse.csr_matrix((np.ones(len(points)), clusters, np.arange(len(points) + 1)), shape=shape).T @ points
+
+
+def _two_nearest(
+    points: np.ndarray, norms: np.ndarray, centres: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The nearest centre of each point, the distance to it, and that to the second nearest (infinite for one centre).
+
+    norms (n,): squared lengths of the points.
+    """
+    clusters, own, second = np.empty(len(points), np.int64), np.empty(len(points)), np.full(len(points), np.inf)
+    of_centres = np.einsum("ij,ij->i", centres, centres)
+    for start in range(0, len(points), BLOCK):
+        rows = slice(start, start + BLOCK)
+        squared = points[rows] @ (-2 * centres.T)
+        squared += norms[rows, None]
+        squared += of_centres
+        np.maximum(squared, 0, out=squared)
+        cells = np.arange(len(squared))
+        nearest = clusters[rows] = squared.argmin(axis=1)
+        own[rows] = np.sqrt(squared[cells, nearest])
+        squared[cells, nearest] = np.inf
+        second[rows] = np.sqrt(squared.min(axis=1))
+    return clusters, own, second
 
 
 def _spread_start(points: np.ndarray, norms: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
