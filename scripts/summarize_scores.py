@@ -1,37 +1,85 @@
-"""Gather score tables of many runs in one, as Parquet and CSV, and say which models stay below a control."""
+"""Gather the scores of all runs in one table; with intervals and paired comparisons beside it.
+
+Says which models stay below a control. Every Parquet table has the same content as .csv beside it.
+"""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from sclamp.core import cli
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def main() -> None:
     """Parse, read, join, write."""
+    given = parse()
+
+    import pyarrow as pa
+
+    from sclamp.core.files import write_table
+    from sclamp.core.provenance import provenance
+    from sclamp.evaluate.resampled import read_resampled
+    from sclamp.evaluate.rows import read_scores
+    from sclamp.evaluate.summary import prior_pairs, summarize
+
+    pairs = prior_pairs(read_list(given.prior_controls))
+    scores = read_scores(given.scores)
+    summary = summarize(scores.to_pandas(), read_resampled(given.replicates), given.baseline, pairs)
+    table = scores.append_column("calibrated", pa.array(summary.scores["calibrated"].to_numpy()))
+    # Many inputs have the same name: they are told apart by what is in the rows, and hashed by what they hold.
+    settings = {"baseline": given.baseline, "prior_controls": pairs}
+    origin = provenance("summarize_scores.py", settings, [], given.code, ["pyarrow", "numpy", "scipy"])
+    write_table(given.output, table, origin)
+    write_csv(given.csv, summary.scores)
+    for frame, path in ((summary.intervals, given.intervals), (summary.comparisons, given.comparisons)):
+        if path:
+            write_table(path, frame, origin)
+            write_csv(Path(path).with_suffix(".csv"), frame)
+    totals = summary.intervals[summary.intervals["metric"] == "total"]
+    for row in totals[totals["below_control"] != ""].itertuples():
+        print(f"{row.dataset}, {row.cells} cells: {row.model} scores {row.mean:.3f}, below {row.below_control}")
+
+
+def write_csv(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a table aside as CSV and rename it."""
+    from sclamp.core.files import written_aside
+
+    with written_aside(path) as aside:
+        frame.to_csv(aside, index=False)
+
+
+def parse() -> Any:
+    """The command line."""
     arguments = cli.parser(__doc__)
     arguments.add_argument("--scores", nargs="+", required=True, help="scores/*.parquet of the runs")
+    arguments.add_argument("--replicates", nargs="*", default=[], help="replicates.parquet of the runs")
+    arguments.add_argument("--baseline", help="name of the model that is the PCA control")
+    arguments.add_argument(
+        "--prior-controls",
+        default="[]",
+        help='JSON list of {"model", "control", "of"}: the run `model` is `of` with a control in place of its priors',
+    )
     arguments.add_argument("--output", required=True, help="all scores, Parquet")
     arguments.add_argument("--csv", required=True, help="all scores, CSV")
-    arguments.add_argument("--ranking", help="totals over seeds and the controls above each model, Parquet")
+    arguments.add_argument("--intervals", help="means over seeds with intervals and ranks, Parquet")
+    arguments.add_argument("--comparisons", help="paired differences between models, Parquet")
     arguments.add_argument("--code", default="", help="digest of the code, kept as provenance")
-    given = arguments.parse_args()
+    return arguments.parse_args()
 
-    from sclamp.core.files import write_table, written_aside
-    from sclamp.core.provenance import provenance
-    from sclamp.evaluate.rows import read_scores
-    from sclamp.evaluate.summary import rank_models
 
-    table = read_scores(given.scores)
-    frame = table.to_pandas()
-    # Many inputs have the same name: they are told apart by what is in the rows, and hashed by what they hold.
-    origin = provenance("summarize_scores.py", {}, [], given.code, ["pyarrow"])
-    write_table(given.output, table, origin)
-    with written_aside(given.csv) as aside:
-        frame.to_csv(aside, index=False)
-    ranking = rank_models(frame)
-    if given.ranking:
-        write_table(given.ranking, ranking, origin)
-    for row in ranking[ranking["below_control"] != ""].itertuples():
-        print(f"{row.dataset}, {row.cells} cells: {row.model} scores {row.total_mean:.3f}, below {row.below_control}")
+def read_list(text: str) -> Any:
+    """Read the value of --prior-controls."""
+    from sclamp.core.errors import UserError
+
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"--prior-controls: not valid JSON ({error}).") from error
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ COLUMNS = {
 
 
 Cells = Literal["all", "held_out"]
+RUN = ["dataset", "model", "seed", "cells", "task", "metric"]
+"""What names a score; each occurs once."""
 
 
 class Row(NamedTuple):
@@ -64,26 +66,37 @@ def read_scores(paths: Iterable[str | Path]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    tables, problems, schema = [], [], _schema()
-    for path in paths:
-        table = read_table(path)
-        missing = [name for name in schema.names if name not in table.column_names]
-        problems += [f"{path}: " + unknown("column", name, table.column_names) for name in missing]
-        if not missing:
-            tables.append(table.select(schema.names).cast(schema).replace_schema_metadata(None))
-    if problems:
-        raise UserError(*problems)
+    schema = _schema()
+    tables = [table.cast(schema) for _, table in read_columns(paths, schema.names)]
     table = pa.concat_tables(tables) if tables else schema.empty_table()
-    run = ["dataset", "model", "seed", "cells", "task"]
-    key = [*run, "metric"]
-    counts = table.group_by(key).aggregate([("value", "count")])
-    if counts.num_rows < table.num_rows:
-        sizes = table.group_by(key).aggregate([([], "count_all")])
-        twice = sizes.filter(pc.greater(sizes["count_all"], 1)).slice(0, 1).select(key).to_pylist()[0]
-        name = ", ".join(f"{k} {v}" for k, v in twice.items())
-        raise UserError(f"--scores: a score occurs more than once ({name}); give each score file once.")
+    demand_once(table, "--scores", "score")
     order = pc.sort_indices(
         table.append_column("row", pa.array(range(table.num_rows))),
-        sort_keys=[(name, "ascending") for name in [*run, "row"]],
+        sort_keys=[(name, "ascending") for name in [*RUN[:-1], "row"]],
     )
     return table.take(order)
+
+
+def read_columns(paths: Iterable[str | Path], columns: list[str]) -> list[tuple[str | Path, pa.Table]]:
+    """Path and table of these columns for each file; the missing columns of all files are one error."""
+    tables, problems = [], []
+    for path in paths:
+        table = read_table(path)
+        missing = [name for name in columns if name not in table.column_names]
+        problems += [f"{path}: " + unknown("column", name, table.column_names) for name in missing]
+        if not missing:
+            tables.append((path, table.select(columns).replace_schema_metadata(None)))
+    if problems:
+        raise UserError(*problems)
+    return tables
+
+
+def demand_once(table: pa.Table, option: str, what: str) -> None:
+    """Stop when a table with the columns RUN names a score twice."""
+    import pyarrow.compute as pc
+
+    sizes = table.group_by(RUN).aggregate([([], "count_all")])
+    twice = sizes.filter(pc.greater(sizes["count_all"], 1)).slice(0, 1).select(RUN).to_pylist()
+    if twice:
+        name = ", ".join(f"{k} {v}" for k, v in twice[0].items())
+        raise UserError(f"{option}: a {what} occurs more than once ({name}); give each score file once.")

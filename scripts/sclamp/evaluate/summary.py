@@ -1,34 +1,98 @@
-"""The ranking: totals over seeds, and the controls that a model does not beat."""
+"""From the scores of all runs to the tables of the summary: calibrated scores, intervals, comparisons, ranks."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-CONTROL = "control_"
-"""Start of the names of control runs."""
-CEILING = "control_label_onehot"
-"""It is given the labels; to stay below it is no fault."""
+from sclamp.core.errors import UserError, unknown
+from sclamp.evaluate.blocks import EMPTY, Block, blocks
+from sclamp.evaluate.calibrate import bounds, calibrated
+from sclamp.evaluate.compare import Pair, compare, model_pairs
+from sclamp.evaluate.intervals import interval_table
+from sclamp.evaluate.ranks import below_controls, ranks
+from sclamp.evaluate.resampled import Resampled
+
+INTERVALS = (
+    "dataset", "cells", "task", "metric", "model", "seeds", "mean", "std", "low_seeds", "high_seeds", "low_cells",
+    "high_cells", "low", "high", "calibrated", "calibrated_low", "calibrated_high", "floor", "ceiling", "rank",
+    "below_control",
+)  # fmt: skip
 
 
-def rank_models(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per dataset, set of cells and model, best mean total first.
+class Summary(NamedTuple):
+    """scores: the given ones with the column calibrated. intervals: columns INTERVALS. comparisons: see `compare`."""
 
-    Columns: dataset, cells, model, seeds (with a value), total_mean, total_std (NaN for one seed), below_control:
-    names of the controls with a higher mean total, joined by commas; empty for none.
+    scores: pd.DataFrame
+    intervals: pd.DataFrame
+    comparisons: pd.DataFrame
+
+
+def summarize(
+    scores: pd.DataFrame, resampled: Resampled, baseline: str | None = None, prior_pairs: Sequence[Pair] = ()
+) -> Summary:
+    """Make the tables of the summary.
+
+    scores: columns of `rows.COLUMNS`. baseline: model that counts as a control of all others. prior_pairs: model, and
+    the same with a control in place of its gene priors; names without any score are an error.
     """
-    totals = scores[(scores["metric"] == "total") & (scores["status"] == "ok")]
-    table = totals.groupby(["dataset", "cells", "model"], observed=True)["value"].agg(["count", "mean", "std"])
-    table = table.reset_index()
-    table.columns = ["dataset", "cells", "model", "seeds", "total_mean", "total_std"]
-    table["below_control"] = [_controls_above(row, table) for row in table.itertuples()]
-    order = ["dataset", "cells", "total_mean", "model"]
-    return table.sort_values(order, ascending=[True, True, False, True]).reset_index(drop=True)
+    known = sorted(scores["model"].unique())
+    names = dict.fromkeys(name for pair in prior_pairs for name in pair)
+    if problems := [unknown("--prior-controls: model", name, known) for name in names if name not in known]:
+        raise UserError(*problems)
+    limits = bounds(scores)
+    pairs = list(dict.fromkeys(prior_pairs))
+    parts = [_of_dataset(block, pairs) for block in blocks(scores, resampled)] or [_of_dataset(EMPTY, pairs)]
+    intervals, of_models, of_priors = zip(*parts, strict=True)
+    compared = _joined([*of_models, *of_priors])
+    return Summary(
+        scores.assign(calibrated=calibrated(scores, limits, "value")),
+        _finished(_joined(intervals), limits, compared, baseline),
+        compared,
+    )
 
 
-def _controls_above(row: Any, table: pd.DataFrame) -> str:
-    controls = table[table["model"].str.startswith(CONTROL) & (table["model"] != CEILING)]
-    near = controls[(controls["dataset"] == row.dataset) & (controls["cells"] == row.cells)]
-    above = near[(near["total_mean"] > row.total_mean) & (near["model"] != row.model)]
-    return ",".join(sorted(above["model"]))
+def _of_dataset(block: Block, pairs: Sequence[Pair]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    return interval_table(block), compare(block, model_pairs(block), "models"), compare(block, pairs, "prior")
+
+
+def prior_pairs(listed: Any) -> list[Pair]:
+    """Pairs of a model and the run with a control of its priors, from a list of {"model", "control", "of"}.
+
+    model: the run with the control; of: the model whose prior it replaces.
+    """
+    form = 'a list of {"model": ..., "control": ..., "of": ...} is expected'
+    if not isinstance(listed, list):
+        raise UserError(f"--prior-controls: {form}, found {type(listed).__name__}.")
+    problems = [
+        f"--prior-controls[{i}]: {form}; {'no key ' + repr(key) if isinstance(each, dict) else repr(each)} was found."
+        for i, each in enumerate(listed)
+        for key in ("model", "of")
+        if not isinstance(each, dict) or not isinstance(each.get(key), str)
+    ]
+    if problems:
+        raise UserError(*dict.fromkeys(problems))
+    return [(each["of"], each["model"]) for each in listed]
+
+
+def _finished(table: pd.DataFrame, limits: pd.DataFrame, compared: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
+    """Add what stands on the whole table: calibrated values, ranks, controls above."""
+    ends = [calibrated(table, limits, name) for name in ("low", "high")]  # swapped where the floor is the larger value
+    near = table[["dataset", "cells", "task", "metric"]].merge(limits, how="left")
+    return table.assign(
+        calibrated=calibrated(table, limits, "mean"),
+        calibrated_low=np.minimum(*ends),
+        calibrated_high=np.maximum(*ends),
+        floor=near["floor"].to_numpy(),
+        ceiling=near["ceiling"].to_numpy(),
+        rank=ranks(table, compared),
+        below_control=below_controls(table, baseline),
+    )[list(INTERVALS)]
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else tables[0]
