@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sclamp.core.errors import UserError
 from sclamp.core.files import read_table
-from sclamp.plot.style import MUTED, RULE, TRAIN, VALIDATION, new_figure, styled
+from sclamp.plot.style import MUTED, RULE, TRAIN, VALIDATION, new_figure, short, styled
 from sclamp.plot.tables import require
 
 WARM_UP = "#F1ECDD"
@@ -64,7 +64,8 @@ def read_history(name: str, path: str | Path) -> History:
 def draw(histories: list[History]) -> Figure:
     """Draw a column per history: loss, its parts, and the schedules, over epochs.
 
-    Rows share their vertical axis, so that phases can be compared.
+    Columns are numbered, for histories are phases in the order of training; rows share their vertical axis, so that
+    phases can be compared.
     """
     parts = list(dict.fromkeys(part for history in histories for part in history.parts))
     rows = ["loss", *parts, *(s for s in SCHEDULES if any(s in h.values for h in histories))]
@@ -83,12 +84,13 @@ def draw(histories: list[History]) -> Figure:
                                        transform=grid[row, column].transAxes)  # fmt: skip
             if column == 0:
                 grid[row, 0].set_ylabel(_words(name).replace(" ", "\n") if len(name) > 14 else _words(name))
-        grid[0, column].set_title(history.name)
+        grid[0, column].set_title(f"{column + 1}. {short(history.name, 30)}")
         grid[-1, column].set_xlabel("Epoch")
     for row, name in enumerate(rows):
         _scale(list(grid[row]), histories, name)
-    _legend(grid[0, -1], histories)
-    figure.tight_layout()
+    marks, names = _marks(grid[0, -1], histories)
+    figure.legend(marks, names, loc="lower left", ncols=len(names), columnspacing=1.4)
+    figure.tight_layout(rect=(0, 0.3 / figure.get_figheight(), 1, 1))
     return figure
 
 
@@ -109,7 +111,7 @@ def _draw_one(history: History, rows: list[str]) -> Figure:
     for i, panel in enumerate(axes):
         if i == 0 or i % 2 == 0 or i == len(axes) - 1:
             panel.set_xlabel("Epoch")
-    _legend(axes[0], [history])
+    axes[0].legend(*_marks(axes[0], [history]), loc="upper right")
     figure.tight_layout()
     return figure
 
@@ -145,12 +147,14 @@ def _scale(panels: list[Axes], histories: list[History], name: str) -> None:
     if not top - low > 2 * (late - low) > 0:
         return
     limit = late + 0.06 * (late - low)
-    y, side = (1.01, "bottom") if name == "loss" else (0.96, "top")  # the legend stands in the panel of the loss
+    alone = len(panels) == 1 and name == "loss"  # the legend stands in this panel
+    y, side = (1.01, "bottom") if alone else (0.96, "top")
     for panel, own in zip(panels, curves, strict=True):
         panel.set_ylim(low - (limit - late), limit)
         start = max((curve.max() for curve in own), default=low)
         if start > limit:
-            place: Any = {"transform": panel.transAxes, "ha": "right", "va": side}
+            pale = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
+            place: Any = {"transform": panel.transAxes, "ha": "right", "va": side, "bbox": pale}
             panel.text(0.99, y, f"starts at {start:,.4g}", fontsize=7, color=MUTED, **place)
 
 
@@ -160,7 +164,8 @@ def _curves(history: History, name: str) -> list[np.ndarray]:
     return [values[np.isfinite(values)] for values in found]
 
 
-def _legend(axes: Axes, histories: list[History]) -> None:
+def _marks(axes: Axes, histories: list[History]) -> tuple[list[Any], list[str]]:
+    """What the legend shows, and the words beside it."""
     marks: list[Any] = [
         axes.plot([], [], color=TRAIN, linewidth=1.4)[0],
         axes.plot([], [], color=VALIDATION, linewidth=1.4)[0],
@@ -173,7 +178,7 @@ def _legend(axes: Axes, histories: list[History]) -> None:
     if any(h.warm_up is not None for h in histories):
         marks.append(axes.fill_between([], [], color=WARM_UP, linewidth=0))
         names.append("warm-up of beta")
-    axes.legend(marks, names, loc="upper right")
+    return marks, names
 
 
 def _words(name: str) -> str:
