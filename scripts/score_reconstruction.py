@@ -1,4 +1,4 @@
-"""Score how well a model gives back the expression of test cells."""
+"""Score how well a model gives back the expression of test cells, seen and hidden, and which genes vary afterwards."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ def main() -> None:
     """Parse, read, score, write."""
     arguments = cli.parser(__doc__)
     arguments.add_argument("--reconstruction", required=True, help="reconstruction.parquet of the run")
+    arguments.add_argument("--imputation", help="imputation.parquet of the run")
+    arguments.add_argument("--variability", help="gene_variability.parquet of the run")
     arguments.add_argument("--dataset", required=True, help="name for the score table")
     arguments.add_argument("--model", required=True, help="name for the score table")
     arguments.add_argument("--seed", type=int, required=True, help="seed of the run, for the score table")
@@ -17,12 +19,17 @@ def main() -> None:
     given = arguments.parse_args()
 
     from sclamp.core.provenance import provenance
-    from sclamp.evaluate.read import read_reconstruction
-    from sclamp.evaluate.reconstruction import score_reconstruction
+    from sclamp.evaluate.reconstruction import read_agreement, score_agreement
     from sclamp.evaluate.rows import write_scores
+    from sclamp.evaluate.variability import read_variability, score_variability
 
-    rows = score_reconstruction(read_reconstruction(given.reconstruction))
-    origin = provenance("score_reconstruction.py", {}, [given.reconstruction], given.code)
+    rows = score_agreement(read_agreement(given.reconstruction), "reconstruction")
+    if given.imputation:
+        rows += score_agreement(read_agreement(given.imputation), "imputation")
+    if given.variability:
+        rows += score_variability(read_variability(given.variability))
+    files = [path for path in (given.reconstruction, given.imputation, given.variability) if path]
+    origin = provenance("score_reconstruction.py", {}, files, given.code)
     write_scores(given.output, given.dataset, given.model, given.seed, rows, origin)
 
 

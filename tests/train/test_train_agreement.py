@@ -13,7 +13,7 @@ from sclamp.train.report import Report
 
 
 def test_correlations_with_ties_equal_scipy():
-    stats = pytest.importorskip("scipy.stats")
+    stats, distance = pytest.importorskip("scipy.stats"), pytest.importorskip("scipy.spatial.distance")
     rng = np.random.default_rng(0)
     x = rng.poisson(1.0, (40, 12)).astype(np.float32)
     y = (x + rng.poisson(1.0, x.shape)).astype(np.float32)
@@ -24,7 +24,36 @@ def test_correlations_with_ties_equal_scipy():
         assert row["pearson"] == pytest.approx(stats.pearsonr(a, b).statistic, abs=1e-6)
         assert row["spearman"] == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-6)
         assert row["mse"] == pytest.approx(np.mean((a - b) ** 2), rel=1e-6)
+        assert row["rmse"] == pytest.approx(np.sqrt(np.mean((a - b) ** 2)), rel=1e-6)
+        assert row["mae"] == pytest.approx(np.mean(np.abs(a - b)), rel=1e-6)
+        assert row["cosine"] == pytest.approx(1 - distance.cosine(a, b), abs=1e-6)
+        assert row["n"] == len(a)
     assert len(table) == 1 + 12 + 40
+
+
+def test_entries_that_do_not_count_change_nothing():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(2, 30, 8))
+    among = rng.random((30, 8)) < 0.4
+    among[:, 3], among[5] = False, False
+    genes, cells = tuple("abcdefgh"), np.arange(30)
+    table = agreement_table(x, y, cells, genes, among).to_pandas().set_index(["scope", "id"])
+    noise = np.where(among, 0, rng.normal(size=x.shape) * 100)
+    again = agreement_table(x + noise, y - noise, cells, genes, among).to_pandas().set_index(["scope", "id"])
+    assert table.equals(again)
+    for key, a, b in ((("all", ""), x[among], y[among]), (("gene", "c"), x[among[:, 2], 2], y[among[:, 2], 2])):
+        row = table.loc[key]
+        assert row["n"] == len(a)
+        assert row["pearson"] == pytest.approx(np.corrcoef(a, b)[0, 1])
+        assert row["mae"] == pytest.approx(np.abs(a - b).mean())
+    for key in (("gene", "d"), ("cell", "5")):
+        assert table.loc[key, "n"] == 0
+        assert table.loc[key].drop("n").isna().all()
+
+
+def test_a_zero_side_has_no_cosine():
+    rows = agreement_table(np.zeros((1, 3)), np.ones((1, 3)), np.array(["p"]), ("A", "B", "C")).to_pylist()
+    assert all(math.isnan(row["cosine"]) and row["rmse"] == row["mae"] == 1.0 for row in rows)
 
 
 def test_a_constant_side_has_no_correlation():

@@ -1,28 +1,42 @@
-"""Scores of a reconstruction: how well test cells' expression is given back."""
+"""Scores of a reconstruction and of imputed entries: how well test cells' expression is given back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
+from sclamp.core.errors import UserError, unknown
+from sclamp.core.files import read_table
 from sclamp.evaluate.measure import NotApplicable, measure
 from sclamp.evaluate.rows import Row
 
-SCORES = ("pearson", "spearman", "mse")
+SCORES = ("pearson", "spearman", "mse", "rmse", "mae", "cosine")
 SCOPES = {
-    "all": "over all entries of the test cells",
-    "gene": "mean over the genes that have a value, each over test cells",
-    "cell": "mean over the test cells that have a value, each over genes",
+    "all": "over all {entries} of the test cells",
+    "gene": "mean over the genes that have a value, each over {entries} of the test cells",
+    "cell": "mean over the test cells that have a value, each over its {entries}",
 }
+ENTRIES = {"reconstruction": "entries", "imputation": "entries that were hidden from the model"}
+"""Task -> what is compared."""
 
 
-def score_reconstruction(table: Any) -> list[Row]:
-    """Scores pearson, spearman, mse over all entries, and their means per gene and per cell (pearson_gene, ...).
+def read_agreement(path: str | Path) -> dict[str, np.ndarray]:
+    """The columns scope and `SCORES` of a reconstruction.parquet or imputation.parquet."""
+    table = read_table(path)
+    needed = ("scope", *SCORES)
+    if missing := [name for name in needed if name not in table.column_names]:
+        raise UserError(*(f"{path}: " + unknown("column", name, table.column_names) for name in missing))
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in needed}
 
-    table: the columns scope ("all" | "gene" | "cell"), pearson, spearman, mse of reconstruction.parquet, as arrays.
-    A gene or cell without a value (constant in the data or in the reconstruction) is left out of the mean.
+
+def score_agreement(table: Mapping[str, np.ndarray], task: str) -> list[Row]:
+    """Each of `SCORES` over all entries, and its mean over genes and over cells (pearson_gene, pearson_cell, ...).
+
+    table: see `read_agreement`. task: one of `ENTRIES`. A gene or cell without a value (constant in the data or in the
+    reconstruction) is left out of the mean.
     """
     scope = np.asarray(table["scope"])
     rows = []
@@ -30,7 +44,8 @@ def score_reconstruction(table: Any) -> list[Row]:
         values = np.asarray(table[name], dtype=np.float64)
         for part, how in SCOPES.items():
             metric = name if part == "all" else f"{name}_{part}"
-            rows.append(Row("held_out", "reconstruction", measure(metric, how, partial(_mean, values[scope == part]))))
+            compute = partial(_mean, values[scope == part])
+            rows.append(Row("held_out", task, measure(metric, how.format(entries=ENTRIES[task]), compute)))
     return rows
 
 

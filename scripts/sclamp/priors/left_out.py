@@ -27,7 +27,7 @@ def left_out_genes(gene_ids: Sequence[str], expression: np.ndarray, share: float
     for start in range(0, len(ids), STRATUM):
         stratum = order[start : start + STRATUM]
         until = round(share * min(start + STRATUM, len(ids)))
-        mask[sorted(stratum, key=lambda gene: _digest(seed, ids[gene]))[: until - drawn]] = True
+        mask[sorted(stratum, key=lambda gene: _digest(seed, str(ids[gene])))[: until - drawn]] = True
         drawn = until
     return mask
 

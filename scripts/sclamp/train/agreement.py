@@ -1,4 +1,4 @@
-"""How well a reconstruction agrees with what was measured: correlations, squared error; per gene, per cell, in all."""
+"""How well a reconstruction agrees with what was measured: correlations and errors; per gene, per cell, in all."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+MEASURES = ("pearson", "spearman", "mse", "rmse", "mae", "cosine")
+
 SCHEMA = pa.schema(
-    [("scope", pa.string()), ("id", pa.string()), ("n", pa.int64())]
-    + [(name, pa.float64()) for name in ("pearson", "spearman", "mse")]
+    [("scope", pa.string()), ("id", pa.string()), ("n", pa.int64())] + [(name, pa.float64()) for name in MEASURES]
 )
 
 MAX_ENTRIES = 20_000_000
@@ -23,44 +24,60 @@ def spaced(rows: np.ndarray, n_genes: int, max_entries: int = MAX_ENTRIES) -> np
 
 
 def agreement_table(
-    measured: np.ndarray, reconstructed: np.ndarray, cell_ids: np.ndarray, gene_ids: tuple[str, ...]
+    measured: np.ndarray,
+    reconstructed: np.ndarray,
+    cell_ids: np.ndarray,
+    gene_ids: tuple[str, ...],
+    among: np.ndarray | None = None,
 ) -> pa.Table:
-    """Columns scope ("all", "gene", "cell"), id, n, pearson, spearman, mse of two (cells, genes) arrays.
+    """Columns scope ("all", "gene", "cell"), id, n and `MEASURES` of two (cells, genes) arrays.
 
-    Correlations are NaN where one side is constant. Spearman: ranks with ties averaged.
+    among: mask of the entries that count, all by default; n is their number. Correlations are NaN where one side is
+    constant, the cosine where one side is zero, everything where there are no entries. Spearman: ties averaged.
     """
     scopes = {
-        "all": (measured.reshape(1, -1), reconstructed.reshape(1, -1), [""]),
-        "gene": (measured.T, reconstructed.T, list(gene_ids)),
-        "cell": (measured, reconstructed, [str(cell) for cell in cell_ids]),
+        "all": ([""], lambda array: [array.ravel()]),
+        "gene": (list(gene_ids), lambda array: array.T),
+        "cell": ([str(cell) for cell in cell_ids], lambda array: array),
     }
-    columns: dict[str, list[Any]] = {name: [] for name in ("scope", "id", "n", "pearson", "spearman", "mse")}
-    for scope, (x, y, ids) in scopes.items():
-        columns["scope"] += [scope] * len(ids)
-        columns["id"] += ids
-        columns["n"] += [x.shape[1]] * len(ids)
-        columns["pearson"] += pearson(x, y).tolist()
-        columns["spearman"] += pearson(_ranks(x), _ranks(y)).tolist()
-        columns["mse"] += [float(np.square(a.astype(np.float64) - b).mean()) for a, b in zip(x, y, strict=True)]
-    return pa.table(columns, SCHEMA)
+    rows: list[dict[str, Any]] = []
+    for scope, (ids, cut) in scopes.items():
+        masks = [slice(None)] * len(ids) if among is None else cut(among)
+        for name, x, y, kept in zip(ids, cut(measured), cut(reconstructed), masks, strict=True):
+            values = agreement(x[kept], y[kept])
+            rows.append({"scope": scope, "id": name, "n": len(x[kept]), **values})
+    return pa.Table.from_pylist(rows, SCHEMA)
 
 
-def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Correlation of each row of x with the same row of y, (rows,) float64; NaN for constant rows."""
-    result = np.full(len(x), np.nan)
-    for i, (a, b) in enumerate(zip(x, y, strict=True)):
-        a, b = a.astype(np.float64), b.astype(np.float64)
-        a, b = a - a.mean(), b - b.mean()
-        scale = np.sqrt((a @ a) * (b @ b))
-        if scale > 1e-12 * len(a):
-            result[i] = (a @ b) / scale
-    return result
+def agreement(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """`MEASURES` of two vectors, in float64."""
+    if not len(x):
+        return dict.fromkeys(MEASURES, np.nan)
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    error = x - y
+    mse = float(error @ error) / len(x)
+    return {
+        "pearson": pearson(x, y),
+        "spearman": pearson(_ranks(x), _ranks(y)),
+        "mse": mse,
+        "rmse": mse**0.5,
+        "mae": float(np.abs(error).mean()),
+        "cosine": _cosine(x, y),
+    }
 
 
-def _ranks(x: np.ndarray) -> np.ndarray:
-    """Ranks within each row, ties averaged; scipy.stats has this too, for half a second of imports."""
-    ranks = np.empty(x.shape)
-    for row, values in zip(ranks, x, strict=True):
-        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-        row[:] = (counts.cumsum() - (counts - 1) / 2)[inverse]
+def pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Correlation of two float64 vectors; NaN where one is constant but for rounding."""
+    return _cosine(x - x.mean(), y - y.mean(), 1e-12 * len(x))
+
+
+def _cosine(x: np.ndarray, y: np.ndarray, least: float = 0.0) -> float:
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / scale if scale > least else np.nan
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks, ties averaged; scipy.stats has this too, for half a second of imports."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: np.ndarray = (counts.cumsum() - (counts - 1) / 2)[inverse]
     return ranks

@@ -1,0 +1,92 @@
+"""Expression as all cells would show it without their covariates, summed up per batch and gene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from sclamp.data.batches import EVALUATION_ROWS, Batches, normalise
+from sclamp.data.stream import cut
+from sclamp.models.base import Model
+from sclamp.train.reconstruction import space
+from sclamp.types import Recipe
+
+SCHEMA = pa.schema(
+    [("batch", pa.string()), ("gene_id", pa.string()), ("n", pa.int64())]
+    + [(name, pa.float64()) for name in ("mean", "variance", "mean_before", "variance_before")]
+)
+
+
+def variability_table(model: Model, batches: Batches, cell_batches: Sequence[str]) -> pa.Table:
+    """Mean and variance (n - 1) of log-normalised expression per batch and gene, over all n cells of the batch.
+
+    mean, variance: of the expression that the model reconstructs under the mean covariates of the training cells, with
+    negative values read as zero; mean_before, variance_before: of the measured one. No rows for a model that does not
+    reconstruct. batches: with lognorm among what they hold. cell_batches: the batch of each cell of the file.
+    """
+    names, codes = np.unique(np.asarray(cell_batches, dtype=object).astype(str), return_inverse=True)
+    before, after = (_Moments(len(names), model.data.n_genes) for _ in range(2))
+    inputs = batches.inputs
+    neutral = torch.from_numpy(_mean_covariates(inputs.covariates, inputs.rows("train"))).to(batches.device)
+    plan = cut(inputs.rows(None), EVALUATION_ROWS)
+    with torch.no_grad():
+        for part, batch in zip(plan, batches.of(plan), strict=True):
+            found = model.reconstruct_as(batch, neutral.expand(len(batch), -1))
+            if found is None:
+                return SCHEMA.empty_table()
+            assert batch.lognorm is not None, "asked for by the caller"
+            before.add(codes[part], batch.lognorm)
+            after.add(codes[part], lognorm_of(model, batches, found, batch.library_size).clamp_min(0))
+    columns = {
+        "batch": np.repeat(names, model.data.n_genes),
+        "gene_id": np.tile(np.array(model.data.gene_ids, dtype=object), len(names)),
+        "n": np.repeat(before.sizes, model.data.n_genes),
+        **{name: values.ravel() for name, values in zip(("mean", "variance"), after.results(), strict=True)},
+        **{f"{name}_before": v.ravel() for name, v in zip(("mean", "variance"), before.results(), strict=True)},
+    }
+    return pa.table(columns, SCHEMA)
+
+
+def _mean_covariates(covariates: np.ndarray, train: np.ndarray) -> np.ndarray:
+    chosen = covariates[train] if len(train) else covariates
+    return chosen.mean(0, dtype=np.float64).astype(np.float32)
+
+
+def lognorm_of(model: Model, batches: Batches, expression: Tensor, library_size: Tensor) -> Tensor:
+    """Expression in the model's input space, (cells, genes), as log-normalised expression."""
+    kind, recipe = space(model), batches.inputs.recipe
+    if kind == "scaled":
+        return expression * batches.statistics.std + batches.statistics.mean
+    if kind == "lognorm":
+        return expression
+    plain: Recipe = replace(recipe, clip=None)
+    counts = expression.float().clamp_min(0)
+    return normalise(counts, library_size, batches.statistics, plain, frozenset({"lognorm"}))["lognorm"]
+
+
+class _Moments:
+    """Sums per group in float64; a gene without a count keeps a mean of exactly zero."""
+
+    def __init__(self, n_groups: int, n_genes: int) -> None:
+        self.sizes = np.zeros(n_groups, dtype=np.int64)
+        self._total, self._squares = (np.zeros((n_groups, n_genes)) for _ in range(2))
+
+    def add(self, groups: np.ndarray, values: Tensor) -> None:
+        """Add cells (n, genes) of these groups (n,)."""
+        x = values.double().cpu().numpy()
+        for group in np.unique(groups):
+            chosen = x[groups == group]
+            self.sizes[group] += len(chosen)
+            self._total[group] += chosen.sum(0)
+            self._squares[group] += np.square(chosen).sum(0)
+
+    def results(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means and variances, (groups, genes); the variance of one cell is NaN."""
+        n = self.sizes[:, None]
+        mean = self._total / n
+        return mean, np.maximum(self._squares - n * np.square(mean), 0) / np.where(n > 1, n - 1, np.nan)

@@ -1,0 +1,71 @@
+"""Entries hidden from a model and imputed by it.
+
+What hidden means: a hidden (cell, gene) entry must not reach the model by any path. Its count is taken out of the cell
+and out of the cell's library size, so that the visible entries are normalised by what is visible; then it gets the
+value that tells a model least: 0 in z-scored expression and the gene's mean over training cells in log-normalised
+expression (both the training mean), 0 in counts. So a cell with any other hidden counts looks the same to the model. It
+is judged against the hidden count, normalised by the same visible library size.
+
+Entries are drawn among all, not only among those above zero: where only non-zero entries are hidden, to be hidden would
+itself say that the gene is expressed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sclamp.data.batches import normalise
+from sclamp.types import Batch, GeneStatistics, Recipe, Want
+
+
+def hidden_entries(cell_ids: Sequence[str], gene_ids: Sequence[str], share: float, seed: int) -> np.ndarray:
+    """Mask (cells, genes) of round(share x genes) entries of each cell, at least one, drawn at random.
+
+    A function of seed, cell id and gene id: neither the order nor the batch matters, and models of the same genes are
+    asked the same.
+    """
+    cells = np.array([_digest(seed, str(cell)) for cell in cell_ids], dtype=np.uint64)
+    genes = np.array([_digest(seed, str(gene)) for gene in gene_ids], dtype=np.uint64)
+    n_hidden = min(max(1, round(share * len(genes))), len(genes))
+    mask = np.zeros((len(cells), len(genes)), dtype=bool)
+    for line, cell in zip(mask, cells, strict=True):
+        line[np.argpartition(_mixed(genes ^ cell), n_hidden - 1)[:n_hidden]] = True
+    return mask
+
+
+def _digest(seed: int, name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little")
+
+
+def _mixed(x: np.ndarray) -> np.ndarray:
+    """Scatter 64-bit integers (the finaliser of splitmix64: Steele, Lea & Flood 2014); one to one."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def hide(
+    batch: Batch, hidden: Tensor, statistics: GeneStatistics, recipe: Recipe, wants: frozenset[Want]
+) -> tuple[Batch, dict[str, Tensor]]:
+    """The batch as a model sees it with entries hidden, and the whole batch's inputs to judge by.
+
+    batch: holds counts and the whole library size. hidden: mask (cells, genes). Both results are normalised by the
+    visible library size.
+    """
+    assert batch.counts is not None, "asked for by the caller"
+    counts = batch.counts
+    library = batch.library_size - (counts * hidden).sum(1)
+    truth = normalise(counts.clone(), library, statistics, recipe, wants)
+    seen = normalise(counts.masked_fill(hidden, 0), library, statistics, recipe, wants)
+    if "lognorm" in seen:
+        seen["lognorm"] = torch.where(hidden, statistics.mean, seen["lognorm"])
+    if "scaled" in seen:
+        seen["scaled"] = seen["scaled"].masked_fill(hidden, 0)
+    empty = dict.fromkeys(("counts", "lognorm", "scaled"))
+    return replace(batch, **(empty | {"library_size": library} | seen)), truth  # type: ignore[arg-type]

@@ -1,0 +1,142 @@
+"""Test cells given back by a model: all of them seen, or with entries hidden from it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from sclamp.data.batches import EVALUATION_ROWS, Batches
+from sclamp.data.inputs import Inputs
+from sclamp.data.stream import cut
+from sclamp.models.base import Model
+from sclamp.train.agreement import SCHEMA, agreement_table, spaced
+from sclamp.train.imputation import hidden_entries, hide
+from sclamp.types import Batch
+
+PAIRS = pa.schema(
+    {
+        "cell_id": pa.string(), "gene_id": pa.string(), "measured": pa.float32(), "reconstructed": pa.float32(),
+        "masked": pa.bool_(),
+    }
+)  # fmt: skip
+
+MAX_PAIRS = 20_000
+"""Entries in a table of pairs."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Cells as measured and as a model gives them back, (cells, genes) float32 in the model's input space.
+
+    judged: None, or the mask (cells, genes) of the entries that count, which are those that the model did not see.
+    """
+
+    measured: np.ndarray
+    reconstructed: np.ndarray
+    cell_ids: np.ndarray
+    gene_ids: tuple[str, ...]
+    judged: np.ndarray | None = None
+
+
+def held_out_rows(inputs: Inputs, n_genes: int) -> np.ndarray:
+    """Positions of the test cells (without any, of the validation cells), or of an evenly spaced sample of them."""
+    split = "test" if len(inputs.rows("test")) else "val"
+    rows = inputs.rows(split)
+    if split == "val":
+        print("reconstruction: there are no test cells; measured on the validation cells", file=sys.stderr)
+    if len(chosen := spaced(rows, n_genes)) < len(rows):
+        print(f"reconstruction: measured on {len(chosen)} of {len(rows)} {split} cells", file=sys.stderr)
+    return chosen
+
+
+def reconstruct(model: Model, batches: Batches, rows: np.ndarray) -> Reconstruction | None:
+    """Reconstruct cells; None for a model that does not reconstruct, or without cells."""
+    pairs = ((batch, measured(model, batch)) for batch in batches.of(cut(rows, EVALUATION_ROWS)))
+    return _collect(model, pairs, batches.inputs.cell_ids[rows], None)
+
+
+def impute(model: Model, batches: Batches, rows: np.ndarray, share: float, seed: int) -> Reconstruction | None:
+    """Reconstruct cells of which a share of the entries is hidden: see `sclamp.train.imputation`.
+
+    batches: with counts among what they hold. None as in `reconstruct`.
+    """
+    ids = batches.inputs.cell_ids[rows]
+    masked = hidden_entries(ids, model.data.gene_ids, share, seed)
+
+    def pairs() -> Iterator[tuple[Batch, Tensor]]:
+        plan = cut(np.arange(len(rows)), EVALUATION_ROWS)
+        for places, batch in zip(plan, batches.of([rows[places] for places in plan]), strict=True):
+            mask = torch.from_numpy(masked[places]).to(batches.device)
+            seen, truth = hide(batch, mask, batches.statistics, batches.inputs.recipe, model.wants())
+            yield seen, truth[space(model)]
+
+    return _collect(model, pairs(), ids, masked)
+
+
+def _collect(
+    model: Model, pairs: Iterator[tuple[Batch, Tensor]], cell_ids: np.ndarray, judged: np.ndarray | None
+) -> Reconstruction | None:
+    """Reconstruct batches, each given with what is measured in it."""
+    found, truth = [], []
+    with torch.no_grad():
+        for batch, values in pairs:
+            reconstructed = model.reconstruct(batch)
+            if reconstructed is None:
+                return None
+            found.append(reconstructed.float().cpu().numpy())
+            truth.append(values.cpu().numpy())
+    if not found:
+        return None
+    return Reconstruction(np.concatenate(truth), np.concatenate(found), cell_ids, model.data.gene_ids, judged)
+
+
+def space(model: Model) -> str:
+    """What the model reads and gives back: counts, lognorm or scaled."""
+    return next(name for name in ("counts", "lognorm", "scaled") if name in model.wants())
+
+
+def measured(model: Model, batch: Batch) -> Tensor:
+    """The batch's expression in the model's input space, (cells, genes)."""
+    value: Tensor = getattr(batch, space(model))
+    return value
+
+
+def agreement_of(found: Reconstruction | None) -> pa.Table:
+    """Agreement of the entries that count, per gene, per cell and in all; no rows where there is none."""
+    if found is None:
+        return SCHEMA.empty_table()
+    return agreement_table(found.measured, found.reconstructed, found.cell_ids, found.gene_ids, found.judged)
+
+
+def pairs_table(seen: Reconstruction | None, hidden: Reconstruction | None, seed: int) -> pa.Table:
+    """A random sample of single entries (see `PAIRS`), half of them hidden from the model, in the order of the cells.
+
+    At most `MAX_PAIRS` rows; fewer hidden ones where there are fewer, and none where the model does not reconstruct.
+    """
+    parts, left = [PAIRS.empty_table()], MAX_PAIRS
+    for found, wanted in ((hidden, MAX_PAIRS // 2), (seen, MAX_PAIRS)):
+        if found is not None:
+            entries = np.arange(found.measured.size) if found.judged is None else np.flatnonzero(found.judged)
+            n = min(len(entries), wanted, left)
+            chosen = np.sort(np.random.default_rng([seed, found is hidden]).choice(entries, n, replace=False))
+            parts.append(_pairs(found, chosen, masked=found is hidden))
+            left -= n
+    return pa.concat_tables(parts)
+
+
+def _pairs(found: Reconstruction, entries: np.ndarray, masked: bool) -> pa.Table:
+    cells, genes = np.divmod(entries, len(found.gene_ids))
+    columns = {
+        "cell_id": pa.array(found.cell_ids[cells], pa.string()),
+        "gene_id": pa.array(np.array(found.gene_ids, dtype=object)[genes], pa.string()),
+        "measured": found.measured.ravel()[entries],
+        "reconstructed": found.reconstructed.ravel()[entries],
+        "masked": np.full(len(entries), masked),
+    }
+    return pa.table(columns, PAIRS)
