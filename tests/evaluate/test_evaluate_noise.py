@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from sclamp.evaluate.intervals import bootstrap_of_seeds, seed_resamples
+from sclamp.evaluate.blocks import Block
+from sclamp.evaluate.intervals import bootstrap_of_seeds, interval_table, seed_resamples
 from sclamp.evaluate.noise import Estimate, estimate
 
 NO_RESAMPLES = 0
@@ -117,6 +119,18 @@ def test_seeds_or_cells_alone_would_cover_less() -> None:
     values, resampled = simulated(1000, 5, 2.0)
     for low, high in (without_cells(values).interval(), estimate(values[:, :1], resampled[:, :1]).interval()):
         assert ((low <= 0) & (high >= 0)).mean() < 0.93
+
+
+def test_percentiles_of_resamples_lie_about_the_score() -> None:
+    values = np.array([[[0.4, 0.6]]])  # one score, one model, two seeds
+    resampled = np.random.default_rng(8).exponential(0.1, size=(1, 1, 2, 101)) + 0.3  # far off, and skewed
+    resampled[0, 0, :, 0] = np.nan
+    groups = pd.DataFrame({"cells": ["all"], "task": ["t"], "metric": ["x"]})
+    row = interval_table(Block("d", groups, ["m"], [1, 2], values, resampled)).iloc[0]
+    means = resampled[0, 0].mean(axis=0)[1:]
+    expected = 0.5 + np.percentile(means, [2.5, 97.5]) - means.mean()
+    assert row[["low_cells", "high_cells"]].tolist() == pytest.approx(expected.tolist())
+    assert row["high_cells"] - 0.5 > 0.5 - row["low_cells"] > 0  # the skew stays
 
 
 # --- bootstrap over seeds ---------------------------------------------------------------------------------------------

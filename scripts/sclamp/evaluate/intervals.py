@@ -22,7 +22,8 @@ def interval_table(block: Block) -> pd.DataFrame:
     """One row per score and model with a value: mean and std over seeds, and the three intervals.
 
     low_seeds, high_seeds: percentile bootstrap over seeds, NaN for one. low_cells, high_cells: percentiles of the
-    resampled means over seeds. low, high: both noises (`sclamp.evaluate.noise`); for one seed only that of the cells.
+    resampled means over seeds, moved so that their mean is that of the scores. low, high: both noises
+    (`sclamp.evaluate.noise`); for one seed only that of the cells.
     """
     found = estimate(block.values, block.deviations)
     score, model = np.nonzero(found.seeds)
@@ -81,9 +82,14 @@ def seed_resamples(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _percentiles(shifts: np.ndarray) -> np.ndarray:
-    """2.5 and 97.5 percentiles of each row of shifts (n, b), (2, n); NaN for rows without resamples."""
+    """2.5 and 97.5 percentiles of each row of shifts (n, b) about its mean, (2, n); NaN for rows without resamples.
+
+    About its mean: drawing cells twice moves some scores (mutual information of noise rises, connectivity of loose
+    pieces too), by more than their spread.
+    """
     ends = np.full((2, len(shifts)), np.nan)
     rows = ~np.isnan(shifts).all(axis=1) if shifts.shape[1] else np.zeros(len(shifts), bool)
     if rows.any():
         ends[:, rows] = np.nanpercentile(shifts[rows], [100 * TAIL, 100 * (1 - TAIL)], axis=1)
+        ends[:, rows] -= np.nanmean(shifts[rows], axis=1)
     return ends
