@@ -11,7 +11,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from sclamp.plot.scoreboard import SCOPES
 from sclamp.plot.style import BAD, INK, MUTED, RULE, TRAIN, new_figure, short, styled
@@ -108,10 +107,16 @@ def _panel(axes: Axes, table: pd.DataFrame, rows: list[Row], places: list[float]
             look: Any = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center", "style": "italic"}
             look["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
             axes.text(0.98, y, "no value", fontsize=7, color=MUTED, **look)
-    reach = max(abs(v) for v in [*axes.get_xlim(), 1e-3])
+    reach = 1.05 * max(abs(v) for v in [*axes.get_xlim(), 1e-3])
     axes.set_xlim(-reach, reach)  # zero in the middle: the eye compares the two sides
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, symmetric=True))
-    axes.tick_params(axis="x", labelsize=7)
+    step = round_down(0.8 * reach)
+    axes.set_xticks([-step, 0, step], [f"{-step:g}", "0", f"{step:g}"], fontsize=7)
+
+
+def round_down(value: float) -> float:
+    """The next number below that has one digit other than 0."""
+    unit = 10.0 ** math.floor(math.log10(value))
+    return round(math.floor(value / unit + 1e-9) * unit, 12)
 
 
 def _point(axes: Axes, row: dict[Any, Any], y: float) -> None:

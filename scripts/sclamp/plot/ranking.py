@@ -22,7 +22,11 @@ NUMBERS, GAP = 1.18, 0.22
 FARTHEST = (-0.3, 1.5)
 """Calibrated values beyond are written at the edge: a perfect labelling that mixes batches badly stretches the rest."""
 TITLES = {"total": "Total", "bio": "Bio", "batch": "Batch"}
-MARKS: dict[Kind, str] = {"model": "o", "baseline": "s", "control": "D"}
+FLOORS = {"batch": "batches apart"}
+"""What 0 stands for where it is no random embedding, which mixes batches perfectly (`sclamp.evaluate.calibrate`)."""
+MARKS: dict[Kind, str] = {"model": "o", "baseline": "s", "prior": "o", "control": "D"}
+UNRANKED: tuple[Kind, ...] = ("prior", "control")
+"""Kinds that do not compete: drawn hollow, and no shame to them in a low score."""
 
 
 @styled
@@ -70,7 +74,8 @@ def _draw_panel(axes: Axes, block: Block, panel: Panel) -> None:
     axes.hlines(range(len(block.models)), 0, 1, transform=axes.get_yaxis_transform(), color=RULE, linewidth=0.5)
     low, high = _limits(panel)
     axes.set_xlim(low, high)
-    axes.set_xlabel("0: random, 1: perfect labels" if panel.calibrated else "raw score", fontsize=8, labelpad=2)
+    words = f"0: {FLOORS.get(panel.metric, 'random')}, 1: perfect labels" if panel.calibrated else "raw score"
+    axes.set_xlabel(words, fontsize=8, labelpad=2)
     if panel.calibrated:
         axes.axvline(0, color=MUTED, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
         axes.axvline(1, color=MUTED, linewidth=0.9, zorder=1)
@@ -80,12 +85,14 @@ def _draw_panel(axes: Axes, block: Block, panel: Panel) -> None:
     for y, model in enumerate(block.models):
         point = panel.points.get(model)
         if point is not None and point.known:
-            _draw_point(axes, point, y, block.kinds[model], colour)
+            kind = block.kinds[model]
+            blamed = panel is block.ranking and bool(point.below) and kind not in UNRANKED
+            _draw_point(axes, point, y, "v" if blamed else MARKS[kind], BAD if blamed else colour, kind in UNRANKED)
 
 
-def _draw_point(axes: Axes, point: Point, y: int, kind: Kind, colour: str) -> None:
+def _draw_point(axes: Axes, point: Point, y: int, marker: str, colour: str, hollow: bool) -> None:
     low, high = axes.get_xlim()
-    ink = MUTED if kind == "control" else BAD if point.below else colour
+    ink = MUTED if hollow else colour
     if not low <= point.value <= high:
         arrow = f"◂ {point.value:.2f}" if point.value < low else f"{point.value:.2f} ▸"
         place = {"x": 0.01, "ha": "left"} if point.value < low else {"x": 0.99, "ha": "right"}
@@ -93,30 +100,26 @@ def _draw_point(axes: Axes, point: Point, y: int, kind: Kind, colour: str) -> No
         return
     axes.plot([point.low, point.high], [y, y], color=ink, linewidth=4.5, alpha=0.35, solid_capstyle="butt", zorder=2)
     axes.plot([point.low_seeds, point.high_seeds], [y, y], color=ink, linewidth=1.1, solid_capstyle="butt", zorder=3)
-    marker: Any = "v" if point.below and kind != "control" else MARKS[kind]
-    face = "white" if kind == "control" else ink
-    axes.plot(
-        [point.value], [y], marker=marker, markersize=5.5 if kind != "control" else 4.8, color=ink,
-        markerfacecolor=face, markeredgewidth=1.0, zorder=4, linestyle="",
-    )  # fmt: skip
+    look: Any = {"marker": marker, "markersize": 4.8 if marker == "D" else 5.5, "linestyle": "", "zorder": 4}
+    axes.plot([point.value], [y], color=ink, markerfacecolor="white" if hollow else ink, markeredgewidth=1.0, **look)
 
 
 def _draw_names(axes: Axes, block: Block, left: float) -> None:
     """Ranks and names to the left of the first panel, values to its right."""
     inch = 1 / WIDTHS["total"]
     across = axes.get_yaxis_transform()
-    for words, x, side in (("Rank", 0.12 - left + 0.26, "right"), ("Model", 0.5 - left, "left")):
-        axes.text(x * inch, -0.85, words, transform=across, fontsize=7.5, color=MUTED, ha=side)
     ranks = Counter(block.ranking.values("rank") if block.ranking else [])
+    for words, x in (("Rank" * bool(ranks), 0.12), ("Model", 0.5)):
+        axes.text((x - left) * inch, -0.85, words, transform=across, fontsize=7.5, color=MUTED)
     for y, model in enumerate(block.models):
         point = block.standing(model)
         look: Any = {"transform": across, "va": "center", "clip_on": False}
         if point is not None and point.known and math.isfinite(point.rank):
             rank = f"{'=' if ranks[point.rank] > 1 else ''}{point.rank:.0f}"
             axes.text((0.38 - left) * inch, y, rank, ha="right", fontsize=8.5, weight="bold", **look)
-        control = block.kinds[model] == "control"
-        style = "italic" if control else "normal"
-        ink = MUTED if control else BAD if point is not None and point.below else INK
+        apart = block.kinds[model] in UNRANKED
+        style = "italic" if apart else "normal"
+        ink = MUTED if apart else BAD if point is not None and point.below else INK
         axes.text((0.5 - left) * inch, y, _name(block, model), fontsize=8.5, color=ink, style=style, **look)
         shown = block.panels[0].points.get(model)
         axes.text(1 + 0.1 * inch, y, _numbers(shown), fontsize=7.5, color=MUTED, **look)
@@ -132,7 +135,7 @@ def _numbers(point: Point | None) -> str:
 def _name(block: Block, model: str) -> str:
     name = short(model.removeprefix(CONTROL), 34)
     point = block.standing(model)
-    return f"▼ {name}" if point is not None and point.below and block.kinds[model] != "control" else name
+    return f"▼ {name}" if point is not None and point.below and block.kinds[model] not in UNRANKED else name
 
 
 def _limits(panel: Panel) -> tuple[float, float]:
@@ -150,17 +153,18 @@ def _limits(panel: Panel) -> tuple[float, float]:
 def _legend(figure: Figure, blocks: list[Block], top: float) -> None:
     kinds = {kind for block in blocks for kind in block.kinds.values()}
     line: Any = {"linestyle": "", "markersize": 5.5}
-    marks = [Line2D([], [], marker="o", color=GROUPS["aggregate"], label="model", **line)]
-    if "baseline" in kinds:
-        marks.append(Line2D([], [], marker="s", color=GROUPS["aggregate"], label="baseline", **line))
-    if "control" in kinds:
-        marks.append(Line2D([], [], marker="D", color=MUTED, markerfacecolor="white", label="control", **line))
-    marks.append(Line2D([], [], marker="v", color=BAD, label="below a control", **line))
+    words: dict[Kind, str] = {"model": "model", "baseline": "baseline", "prior": "prior replaced", "control": "control"}
+    marks = []
+    for kind in [kind for kind in words if kind in kinds]:
+        ink = MUTED if kind in UNRANKED else GROUPS["aggregate"]
+        face = "white" if kind in UNRANKED else ink
+        marks.append(Line2D([], [], marker=MARKS[kind], color=ink, markerfacecolor=face, label=words[kind], **line))
+    marks.append(Line2D([], [], marker="v", color=BAD, label="Total below a control", **line))
     if _any(blocks, "low"):
         marks.append(Line2D([], [], color=GROUPS["aggregate"], linewidth=4.5, alpha=0.35, label="95% interval"))
     if _any(blocks, "low_seeds"):
         marks.append(Line2D([], [], color=GROUPS["aggregate"], linewidth=1.1, label="of seeds alone"))
-    figure.legend(handles=marks, loc="upper left", bbox_to_anchor=(0.0, top), ncols=len(marks), columnspacing=1.2)
+    figure.legend(handles=marks, loc="upper left", bbox_to_anchor=(0.0, top), ncols=len(marks), columnspacing=1.1)
 
 
 def _any(blocks: list[Block], field: str) -> bool:
@@ -181,5 +185,5 @@ def _notes(blocks: list[Block]) -> list[str]:
     if raw := dict.fromkeys(TITLES[p.metric] for b in blocks for p in b.panels if not p.calibrated and p.values()):
         notes.append(f"Raw, for lack of the controls that calibrate: {', '.join(raw)}.")
     if any(p.calibrated for b in blocks for p in b.panels):
-        notes.append("Calibrated: (score - random) / (perfect labels - random).")
+        notes.append("Calibrated: 0 is the score of the control below the axis, 1 that of the true labels.")
     return notes
