@@ -138,6 +138,7 @@ def davies_bouldin(points: np.ndarray, groups: np.ndarray) -> float:
     """
     codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)[1:]
     one_hot = sparse.csr_matrix((1 / sizes[codes], (codes, np.arange(len(codes)))), shape=(len(sizes), len(codes)))
+    points = points - points.mean(axis=0)
     centres = one_hot @ points
     spread = one_hot @ np.linalg.norm(points - centres[codes], axis=1)
     squares = np.square(centres).sum(axis=1)
