@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from sclamp.core.files import write_table
 
@@ -30,6 +33,25 @@ def run_script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         module.main()
 
     return run
+
+
+@pytest.fixture
+def drawn(run_script: Callable[..., None], tmp_path: Path) -> Callable[..., str]:
+    """Draw with a script twice: the same bytes, not blank. Returns all text of the SVG, joined by single spaces."""
+
+    def draw(name: str, *arguments: object) -> str:
+        output = tmp_path / "figures" / "x.png"
+        found = []
+        for _ in range(2):
+            run_script(name, *arguments, "--settings", '{"dpi": 60}', "--output", output)
+            found.append((output.read_bytes(), output.with_suffix(".svg").read_bytes()))
+        assert found[0] == found[1]
+        with Image.open(output) as image:
+            assert len(set(image.convert("L").get_flattened_data())) > 10
+        texts = re.findall(r"<text[^>]*>([^<]*)</text>", output.with_suffix(".svg").read_text(encoding="utf-8"))
+        return html.unescape(" ".join(" ".join(texts).split()))
+
+    return draw
 
 
 @pytest.fixture

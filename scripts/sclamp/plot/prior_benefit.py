@@ -153,7 +153,7 @@ def _legend(figure: Figure, table: pd.DataFrame, top: float) -> None:
         for better, (ink, face, words) in kinds.items()
         if (table["better"] == better).any()
     ]
-    marks.append(Line2D([], [], color=MUTED, markerfacecolor="white", label="no difference beyond noise", **line))
+    marks.append(Line2D([], [], color=MUTED, markerfacecolor="white", label="no significant difference", **line))
     figure.legend(handles=marks, loc="upper left", bbox_to_anchor=(0.0, top), ncols=len(marks), columnspacing=1.2)
 
 
