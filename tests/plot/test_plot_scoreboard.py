@@ -95,8 +95,8 @@ def test_every_computed_score_and_control_is_known() -> None:
 
 
 def test_names_that_nobody_listed_are_shown_as_they_are() -> None:
-    assert describe("reconstruction", "rmse_masked") == ("reconstruction", "rmse masked", "", True, False)
-    assert describe("integration", "brand_new") == ("other", "brand new", "", False, False)
+    assert describe("reconstruction", "rmse_masked") == ("reconstruction", "rmse masked", "", True, False, False)
+    assert describe("integration", "brand_new") == ("other", "brand new", "", False, False, False)
     assert describe("genes", "brand_new").group == "genes"
     assert describe("reconstruction", "mse_gene").lower_is_better and describe("reconstruction", "mse_gene").extra
 

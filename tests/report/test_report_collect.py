@@ -13,8 +13,7 @@ from PIL import Image
 
 from sclamp.core.errors import UserError
 from sclamp.core.files import write_table
-from sclamp.plot.scoreboard import boards
-from sclamp.report import cost, coverage, datasets, origins, progress, scores, training, verdict
+from sclamp.report import cost, coverage, datasets, origins, progress, scores, training
 from sclamp.report.images import Album
 from sclamp.report.plan import Plan, read_plan
 
@@ -150,14 +149,35 @@ def test_a_card_of_nothing_says_so(results: Plan) -> None:
 
 
 def test_scores_come_from_the_runs_while_the_summary_is_old(results: Plan) -> None:
-    assert len(scores.read_scores(results)) == 56
+    assert len(scores.read_scores(results).table) == 56
     summary = results.results / "summary/scores.parquet"
     write_table(summary, pd.read_parquet(summary).iloc[:3])
-    assert len(scores.read_scores(results)) == 3
+    assert len(scores.read_scores(results).table) == 3
     os.utime(summary, (1, 1))
-    assert len(scores.read_scores(results)) == 56
+    assert len(scores.read_scores(results).table) == 56
     summary.unlink()
-    assert set(scores.read_scores(results)["model"]) == {"pca", "direct", "control_random"}
+    assert set(scores.read_scores(results).table["model"]) == {"pca", "direct", "control_random"}
+
+
+def test_intervals_are_read_with_the_scores_they_were_made_of(evaluated: Plan) -> None:
+    found = scores.read_scores(evaluated)
+    assert found.intervals is not None and found.comparisons is not None
+    os.utime(evaluated.results / "summary/comparisons.parquet", (1, 1))
+    found = scores.read_scores(evaluated)
+    assert found.intervals is not None and found.comparisons is None
+    os.utime(evaluated.results / "summary/scores.parquet", (1, 1))
+    assert scores.read_scores(evaluated)[1:] == (None, None)
+
+
+def test_what_the_wider_evaluation_lacks_is_named(evaluated: Plan) -> None:
+    (evaluated.results / "summary/intervals.parquet").unlink()
+    assert [text.split(" (")[0] for text in progress.missing_files(evaluated)] == ["the table of intervals"]
+    run = evaluated.run("pancreas", "direct", 1)
+    assert next(s for s in progress.run_states(evaluated) if s.run == run).missing == []
+    (run.folder / "scores/left_out_genes.parquet").unlink()
+    (run.folder / "scores/genes.parquet").unlink()
+    lost = next(s for s in progress.run_states(evaluated) if s.run == run).missing
+    assert lost == ["scores of genes", "scores of left-out genes"]
 
 
 def test_trainings_in_one_line(results: Plan) -> None:
@@ -176,64 +196,6 @@ def test_origins_name_inputs_versions_code_and_devices(results: Plan) -> None:
     assert found.versions == {"numpy": "1, 2.4.6", "torch": "2.13.0"}
     assert found.code == {"select_genes.py": "c0de"}
     assert found.devices["direct"] == "cpu"
-
-
-def _board(values: dict[str, list[float]]):
-    rows = [(m, s, v) for m, all_seeds in values.items() for s, v in enumerate(all_seeds)]
-    table = pd.DataFrame(rows, columns=["model", "seed", "value"]).assign(
-        dataset="d", cells="all", task="integration", metric="total", implementation="ours", status="ok", reason=""
-    )
-    return boards(table, "d")[0]
-
-
-def test_the_verdict_names_winner_lead_and_baseline() -> None:
-    values = {"a": [0.70, 0.71, 0.72], "b": [0.60, 0.61, 0.62], "pca": [0.5] * 3, "control_random": [0.3] * 3}
-    said = verdict.verdict(_board(values))
-    first, second = "Total 0.710 ± 0.010 over 3 seeds", "b (0.610 ± 0.010 over 3 seeds)"
-    assert said.headline == f"a ranks first: {first}, 0.100 ahead of {second}."
-    assert said.remarks == ["Against the baseline pca (0.500): +0.210."]
-    (leader,) = said.leaders
-    assert leader[2:] == ("a", "0.710 ± 0.010", "b", "0.100", "0.500", "beyond")
-
-
-def test_the_limits_are_students() -> None:
-    from scipy.stats import t
-
-    assert [round(float(t.ppf(0.975, n)), 2) for n in range(1, len(verdict.T) + 1)] == list(verdict.T)
-
-
-@pytest.mark.parametrize(
-    ("values", "remark"),
-    [
-        ({"a": [0.70, 0.60], "b": [0.64, 0.64]}, "The lead is within the spread over seeds: read the two as equal."),
-        ({"a": [0.72, 0.70], "b": [0.62, 0.60]}, "The lead is within the spread over seeds: read the two as equal."),
-        (
-            {"a": [0.7, 0.7], "b": [0.6, 0.6]},
-            "Both give the same with every seed; how the lead varies with the cells is not measured.",
-        ),
-        ({"a": [0.70], "b": [0.64]}, "With one seed there is no measure of chance: small leads mean nothing."),
-        ({"a": [0.70], "pca": [0.80]}, "No model is ahead of the baseline pca."),
-        (
-            {"a": [0.30], "control_random": [0.80]},
-            "The control random scores higher than every model: this ranking must not be used.",
-        ),
-        ({"a": [0.80], "b": [0.20], "control_random": [0.30]}, "Ranked below random: b."),
-    ],
-)
-def test_the_verdict_qualifies_what_it_says(values: dict[str, list[float]], remark: str) -> None:
-    assert remark in verdict.verdict(_board(values)).remarks
-
-
-def test_to_stay_below_the_ceiling_is_no_fault() -> None:
-    said = verdict.verdict(_board({"a": [0.7], "control_label_onehot": [0.9]}))
-    assert said.headline.startswith("a ranks first") and "no other model" in said.headline
-    assert not [text for text in said.remarks if "control" in text or "below" in text]
-
-
-def test_no_aggregate_no_ranking() -> None:
-    board = _board({"a": [0.7]})
-    board.ranking = None
-    assert verdict.verdict(board).headline == "No aggregate score exists, so there is no ranking."
 
 
 def test_an_album_keeps_its_budget(tmp_path: Path) -> None:

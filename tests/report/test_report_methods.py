@@ -7,16 +7,23 @@ from typing import Any
 
 import pytest
 
-from sclamp.report.methods import methods
+from sclamp.report.methods import NO_STATISTICS, methods
+from sclamp.report.methods_scores import Statistics
 from sclamp.report.plan import read_plan
 from sclamp.report.references import REFERENCES
 
 Make = Callable[..., dict[str, Any]]
 
 
-def _methods(raw: dict[str, Any], metrics: tuple[str, ...] = ("nmi_leiden", "ilisi_knn", "bras")) -> tuple[str, str]:
+def _methods(
+    raw: dict[str, Any],
+    metrics: tuple[str, ...] = ("nmi_leiden", "ilisi_knn", "bras"),
+    more: tuple[tuple[str, str], ...] = (),
+    tested: Statistics = NO_STATISTICS,
+) -> tuple[str, str]:
+    computed = {("integration", metric) for metric in metrics} | set(more)
     paragraphs, references = methods(
-        read_plan(json.dumps(raw)), {"pancreas": ("120", "60")}, metrics, {"torch": "2.13.0"}
+        read_plan(json.dumps(raw)), {"pancreas": ("120", "60")}, computed, {"torch": "2.13.0"}, tested
     )
     return " ".join(paragraphs), "\n".join(references)
 
@@ -45,7 +52,7 @@ def test_only_what_was_used_is_cited(plan_of: Make, tmp_path: Path) -> None:
     text, references = _methods(raw)
     for name in ("scanpy", "seurat_v3", "snakemake", "scilama", "scib", "minilm", "leiden", "bras", "faiss"):
         assert REFERENCES[name].full in references and REFERENCES[name].cited in text
-    for name in ("esm2", "kbet", "seurat", "cell_ranger"):
+    for name in ("esm2", "kbet", "seurat", "cell_ranger", "cell_cycle", "dpt", "scgraph", "holm", "bootstrap", "fdr"):
         assert REFERENCES[name].full not in references
     assert "Harmony (" not in text, "only LISI's paper, which is Harmony's, is cited"
     raw["models"] = {"pca": raw["models"]["pca"]}
@@ -99,3 +106,57 @@ def test_settings_that_differ_are_told_apart(plan_of: Make, tmp_path: Path) -> N
     assert "20 (direct) or 50 (wide) latent dimensions" in text
     assert "Harmony (Korsunsky et al., 2019) corrected 30 principal components" in text
     assert "Further models: new (mode scvi)." in text
+
+
+@pytest.mark.parametrize(
+    ("score", "work", "words"),
+    [
+        (("integration", "kbet"), "kbet", "kBET follows (Büttner et al., 2019)"),
+        (
+            ("integration", "cilisi_knn"),
+            "cilisi",
+            "ciLISI is LISI of batches within cell types (Andreatta et al., 2024)",
+        ),
+        (("integration", "cell_cycle"), "cell_cycle", "S and G2/M phases (Tirosh et al., 2016)"),
+        (("integration", "trajectory"), "dpt", "diffusion pseudotimes (Haghverdi et al., 2016)"),
+        (("integration", "morans_i"), "moran", "Moran's I (Moran, 1950)"),
+        (("integration", "scgraph"), "scgraph", "scGraph (Wang et al., 2025)"),
+        (("genes", "modules_enriched"), "fdr", "false discovery rate of 5% (Benjamini and Hochberg, 1995)"),
+        (("genes", "module_davies_bouldin"), "davies_bouldin", "Davies-Bouldin index (Davies and Bouldin, 1979)"),
+        (("probe", "unseen_mixing"), None, "batches that no model was trained on were scored by themselves"),
+        (("genes", "marker_auroc"), None, "compared with its markers in held-out cells"),
+        (("reconstruction", "pearson"), None, "Reconstructed expression was compared with the data of test cells"),
+        (("imputation", "pearson"), None, "10% of the entries were masked before the model saw a cell"),
+        (("left_out_genes", "pearson_gene"), None, "In a second training 20% of the genes were left out"),
+    ],
+)
+def test_scores_are_described_where_they_were_computed(
+    plan_of: Make, tmp_path: Path, score: tuple[str, str], work: str | None, words: str
+) -> None:
+    raw = plan_of(tmp_path)
+    raw["evaluate"] = {"masked_share": 0.1, "left_out_genes": 0.2}
+    text, references = _methods(raw, more=(score,))
+    assert words in text
+    without, _ = _methods(raw)
+    assert words not in without
+    if work is not None:
+        assert REFERENCES[work].full in references
+
+
+def test_statistics_are_described_where_they_were_made(plan_of: Make, tmp_path: Path) -> None:
+    raw = plan_of(tmp_path)
+    raw["evaluate"] = {"bootstrap": 200}
+    raw["prior_controls"] = [{"model": "direct.prior=none", "control": "none", "of": "direct"}]
+    text, references = _methods(raw, tested=Statistics(True, True))
+    for words in (
+        "Intervals are 95% and hold the noise of the seeds and of the cells (200 bootstrap resamples, Efron, 1979)",
+        "corrected for several comparisons within each score (Holm, 1979)",
+        "Calibrated scores are 0 for a control that knows nothing",
+        "these were also replaced by controls (no gene prior) in direct",
+    ):
+        assert words in text, words
+    assert REFERENCES["holm"].full in references and REFERENCES["bootstrap"].full in references
+    raw["seeds"] = [1]
+    assert "hold the noise of the cells (200" in _methods(raw, tested=Statistics(True, False))[0]
+    text, references = _methods(raw)
+    assert "Intervals" not in text and "Holm" not in references

@@ -52,8 +52,17 @@ def estimates(intervals: pd.DataFrame | None, dataset: str, scope: str) -> dict[
 
 
 def _estimate(row: dict[str, Any]) -> Estimate:
-    names = ("low", "high", "calibrated", "calibrated_low", "calibrated_high", "rank")
-    values = [math.nan if row[name] is None else float(row[name]) for name in names]
+    def value(name: str) -> float:
+        return math.nan if row[name] is None else float(row[name])
+
     below = row["below_control"] if isinstance(row["below_control"], str) else ""
-    over_seeds = not pd.isna(row["low_seeds"])
-    return Estimate(*values, tuple(name.strip() for name in below.split(",") if name.strip()), over_seeds)
+    return Estimate(
+        value("low"),
+        value("high"),
+        value("calibrated"),
+        value("calibrated_low"),
+        value("calibrated_high"),
+        value("rank"),
+        tuple(name.strip() for name in below.split(",") if name.strip()),
+        not math.isnan(value("low_seeds")),
+    )

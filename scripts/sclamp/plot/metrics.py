@@ -35,7 +35,8 @@ class Metric(NamedTuple):
     """How a score is shown.
 
     group: one of GROUPS. title: heading of the column. meaning: one sentence. lower_is_better: as for an error.
-    extra: True for a variant of another score, which tables show on demand and figures leave out.
+    extra: True for a variant of another score, which tables show on demand and figures leave out. control: True for the
+    score of something simpler, beside which others are read: nothing is best on it.
     """
 
     group: str
@@ -43,6 +44,7 @@ class Metric(NamedTuple):
     meaning: str = ""
     lower_is_better: bool = False
     extra: bool = False
+    control: bool = False
 
 
 _ISOLATED = "Cell types that few batches have"
@@ -120,10 +122,10 @@ LEFT_OUT: dict[str, Metric] = {
     "pearson_cell": Metric("left_out_genes", "Pearson cell", f"{_MISSED}: correlation over genes, mean over cells."),
     "mse": Metric("left_out_genes", "MSE", f"{_MISSED}: mean squared difference.", lower_is_better=True),
     "mse_of_mean": Metric(
-        "left_out_genes", "MSE of mean", "Error of the mean of the seen genes: a control.", lower_is_better=True
+        "left_out_genes", "MSE of mean", "Error of the mean of the seen genes: a control.", True, control=True
     ),
     "ridge_pearson_gene": Metric(
-        "left_out_genes", "Ridge Pearson", "The same correlation, by ridge regression on the prior alone: a control."
+        "left_out_genes", "Ridge Pearson", "The correlation by ridge regression on the prior alone.", control=True
     ),
 }
 """Scores of the task left_out_genes, some of which have names of reconstruction's scores."""
@@ -142,7 +144,7 @@ def describe(task: str, metric: str) -> Metric:
         return _of_task(task, known[metric])
     if (stem := metric.removesuffix(_SHUFFLED)) != metric and stem in known:
         meaning = f"{known[stem].meaning.rstrip('.')}; with gene embeddings dealt to random genes (a control)."
-        return known[stem]._replace(title=f"{known[stem].title} shuffled", meaning=meaning, extra=True)
+        return known[stem]._replace(title=f"{known[stem].title} shuffled", meaning=meaning, extra=True, control=True)
     for ending, words in _ENDINGS.items():
         if (stem := metric.removesuffix(ending)) != metric and stem in known:
             meaning = f"{known[stem].meaning.rstrip('.')}, {words}."

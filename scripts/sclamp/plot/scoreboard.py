@@ -91,7 +91,7 @@ class Board:
 
     def top(self, column: int) -> list[Row]:
         """The best model of a column and those that cannot be told apart from it, as far as ranks are known."""
-        first = self.leaders(column)
+        first = [] if self.columns[column].shown.control else self.leaders(column)
         return [row for row in first if row is first[0] or row.cells[column].estimate.rank == 1]
 
     def place(self, row: Row) -> str:
@@ -241,6 +241,17 @@ def full_bar(board: Board, column: int) -> float:
     values = [row.cells[column].value for row in board.rows if not math.isnan(row.cells[column].value)]
     largest = max(values, default=1.0)
     return 1.0 if largest <= 1.0 and not board.columns[column].shown.lower_is_better else largest
+
+
+def interval(low: float, high: float) -> str:
+    """An interval where there is little room: "[.71, .74]"."""
+    return f"[{_brief(low)}, {_brief(high)}]"
+
+
+def _brief(value: float) -> str:
+    if abs(value) >= 10:
+        return f"{value:.3g}"
+    return f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"
 
 
 def number(value: float) -> str:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from sclamp.plot.metrics import GROUP_COLOURS, GROUP_TITLES
-from sclamp.plot.scoreboard import CONTROL, SCOPES, Board, Cell, Column, Kind, Row, full_bar, number, only
+from sclamp.plot.scoreboard import CONTROL, SCOPES, Board, Cell, Column, Kind, Row, full_bar, interval, number, only
 from sclamp.plot.style import BAD, INK, MUTED, RULE, new_figure, styled
 
 ROW, HEAD, WIDTH, AGGREGATE_WIDTH, GAP = 0.3, 1.05, 0.98, 1.04, 0.12
@@ -158,19 +158,12 @@ def _cell(axes: Axes, cell: Cell, column: Column, at: Place, full: float, is_bes
         line = at.top + ROW - 0.065
         axes.plot(ends, [line, line], color=colour, linewidth=1.2, solid_capstyle="butt")
         axes.plot(ends, [line, line], color=colour, linewidth=0, marker="|", markersize=3.5, markeredgewidth=0.9)
-        extra = f"[{_brief(cell.estimate.low)}, {_brief(cell.estimate.high)}]"
+        extra = interval(cell.estimate.low, cell.estimate.high)
     if cell.state == "partial":
         extra = f"({cell.n} of {cell.seeds})"
     text = axes.text(at.left + 0.04, middle, number(cell.value), va="center", fontsize=8)
     text.set_fontweight("bold" if is_best else "normal")
     axes.text(at.left + 0.42, middle, extra, va="center", fontsize=5.8, color=MUTED)
-
-
-def _brief(value: float) -> str:
-    """.71 for 0.712: beside the mean there is little room."""
-    if abs(value) >= 10:
-        return f"{value:.3g}"
-    return f"{round(value, 2) + 0.0:.2f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"
 
 
 def _name(board: Board, row: Row) -> str:

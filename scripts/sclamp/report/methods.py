@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
+from sclamp.report import methods_scores
+from sclamp.report.methods_scores import Computed, Statistics
 from sclamp.report.plan import Model, Plan
 from sclamp.report.references import Citations
+from sclamp.report.words import joined
 
 SCILAMA = ("direct", "stepwise", "self_informed")
 SELECTIONS = {
@@ -17,12 +19,20 @@ SELECTIONS = {
     "cell_ranger": ("normalised dispersion (cell_ranger)", "cell_ranger"),
 }
 
+NO_STATISTICS = Statistics()
 
-def methods(plan: Plan, sizes: dict[str, tuple[str, str]], metrics: Iterable[str], versions: dict[str, str]) -> Any:
+
+def methods(
+    plan: Plan,
+    sizes: dict[str, tuple[str, str]],
+    computed: Computed,
+    versions: dict[str, str],
+    tested: Statistics = NO_STATISTICS,
+) -> tuple[list[str], list[str]]:
     """The paragraphs and the references: (list of text, list of text).
 
-    sizes: data set -> (cells, genes) after quality control, as far as known. metrics: names of the computed scores.
-    versions: package -> version.
+    sizes: data set -> (cells, genes) after quality control, as far as known. computed: scores that have a value.
+    versions: package -> version. tested: which statistics were made of the scores.
     """
     cite = Citations()
     paragraphs = [
@@ -30,7 +40,9 @@ def methods(plan: Plan, sizes: dict[str, tuple[str, str]], metrics: Iterable[str
         _genes(plan, cite),
         _priors(plan, cite),
         _models(plan, cite, versions),
-        _evaluation(plan, set(metrics), cite),
+        methods_scores.scores(plan, computed, cite),
+        methods_scores.genes(plan, computed, cite),
+        methods_scores.controls(plan, cite, tested) if computed else "",
         _software(versions, cite),
     ]
     return [text for text in paragraphs if text], cite.listed
@@ -40,7 +52,7 @@ def _data(plan: Plan, sizes: dict[str, tuple[str, str]], cite: Citations) -> str
     sentences = []
     for name, settings in plan.datasets.items():
         quality, split = settings.get("quality", {}), settings.get("split", {})
-        limits = _joined([
+        limits = joined([
             *([f"at least {quality['min_counts']} counts"] if quality.get("min_counts", 0) > 1 else []),
             *([f"at least {quality['min_genes']} genes"] if quality.get("min_genes") else []),
             *([f"at most {quality['max_genes']} genes"] if quality.get("max_genes") else []),
@@ -72,7 +84,7 @@ def _split(split: dict[str, Any]) -> str:
     how = {
         "stratified": "at random, keeping the shares of the cell types",
         "random": "at random",
-        "hold_out": f"by holding out {_joined(split.get('hold_out') or ['whole batches'])}",
+        "hold_out": f"by holding out {joined(split.get('hold_out') or ['whole batches'])}",
     }.get(split.get("strategy", ""), "")
     return f"Cells were split {how} ({shares}; seed {split.get('seed', 0)})."
 
@@ -118,7 +130,7 @@ def _priors(plan: Plan, cite: Citations) -> str:
 
 
 def _models(plan: Plan, cite: Citations, versions: dict[str, str]) -> str:
-    models = [model for model in plan.models.values() if not model.intermediate]
+    models = [plan.models[name] for name in plan.shown]
     sentences = []
     if pca := [m for m in models if m.mode == "pca"]:
         count = _said(pca, "latent_dim")
@@ -132,14 +144,14 @@ def _models(plan: Plan, cite: Citations, versions: dict[str, str]) -> str:
     if paired := [m for m in models if m.mode in SCILAMA]:
         sentences.append(
             f"Paired autoencoders of cells and genes follow sciLaMA {cite('scilama')}, re-implemented in PyTorch "
-            f"{cite('pytorch')}: {_joined(_paired(model) for model in paired)}."
+            f"{cite('pytorch')}: {joined(_paired(model) for model in paired)}."
         )
     known = {"pca", "harmony", "beta_vae", *SCILAMA}
     if others := [m for m in models if m.mode not in known]:
-        sentences.append(f"Further models: {_joined(f'{m.name} (mode {m.mode})' for m in others)}.")
+        sentences.append(f"Further models: {joined(f'{m.name} (mode {m.mode})' for m in others)}.")
     if trained := [m for m in models if "max_epochs" in m.settings]:
         sentences.append(_training(trained))
-    seeds = f"seeds {_joined(str(s) for s in plan.seeds)}" if len(plan.seeds) > 1 else f"seed {plan.seeds[0]}"
+    seeds = f"seeds {joined(str(s) for s in plan.seeds)}" if len(plan.seeds) > 1 else f"seed {plan.seeds[0]}"
     return " ".join([*sentences, f"Every model was fitted with {seeds}."])
 
 
@@ -149,7 +161,7 @@ def _paired(model: Model) -> str:
         "stepwise": "trained in three phases",
         "self_informed": "without outside knowledge",
     }
-    priors = f", gene priors {_joined(model.gene_priors)}" if model.gene_priors else ""
+    priors = f", gene priors {joined(model.gene_priors)}" if model.gene_priors else ""
     fused = f" fused by {model.settings.get('fusion')}" if len(model.gene_priors) > 1 else ""
     return f"{model.name} ({how[model.mode]}{priors}{fused})"
 
@@ -168,31 +180,9 @@ def _training(models: list[Model]) -> str:
     return words
 
 
-def _evaluation(plan: Plan, metrics: set[str], cite: Citations) -> str:
-    if not metrics:
-        return ""
-    stems = " ".join(metrics)
-    words = [f"Embeddings were scored as in scIB {cite('scib')}, on all cells and on cells that were not trained on"]
-    ways = ["k-means"] if "kmeans" in stems else []
-    ways += [f"the Leiden algorithm {cite('leiden', 'igraph')}"] if "leiden" in stems else []
-    if ways:
-        words.append(f"clusters were found by {_joined(ways)}")
-    if "lisi" in stems:
-        words.append(f"LISI {cite('harmony')} was computed on exact nearest neighbours {cite('faiss')}")
-    if "bras" in metrics:
-        words.append(f"batch silhouettes include BRAS {cite('bras')}")
-    if any(metric.startswith("kbet") for metric in metrics):
-        words.append(f"kBET follows {cite('kbet')}")
-    text = "; ".join(words) + "."
-    if plan.controls:
-        names = _joined(name.removeprefix("control_").replace("_", " ") for name in plan.controls)
-        text += f" Control embeddings ({names}) were scored like every model."
-    return text + f" Layouts in two dimensions are UMAPs {cite('umap')}."
-
-
 def _software(versions: dict[str, str], cite: Citations) -> str:
     named = [f"{name} {version}" for name, version in versions.items()]
-    return f"The workflow ran under Snakemake {cite('snakemake')} with {_joined(named)}." if named else ""
+    return f"The workflow ran under Snakemake {cite('snakemake')} with {joined(named)}." if named else ""
 
 
 def _said(models: list[Model], key: str) -> str:
@@ -212,10 +202,4 @@ def _value(value: Any) -> str:
 
 
 def _names(models: list[Model]) -> str:
-    return _joined(model.name for model in models)
-
-
-def _joined(words: Iterable[str]) -> str:
-    """a, b and c."""
-    *most, last = [str(word) for word in words] or [""]
-    return f"{', '.join(most)} and {last}" if most else last
+    return joined(model.name for model in models)

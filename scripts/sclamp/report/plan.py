@@ -20,6 +20,14 @@ class Run(NamedTuple):
     folder: Path
 
 
+class PriorControl(NamedTuple):
+    """A model that is `of` another one, with a control in place of its gene priors."""
+
+    model: str
+    control: str
+    of: str
+
+
 @dataclass(frozen=True)
 class Model:
     """A model of the plan. intermediate: a phase of a chain, exported but not scored."""
@@ -51,11 +59,24 @@ class Plan:
     gene_selections: dict[str, dict[str, Any]]
     gene_priors: dict[str, dict[str, Any]]
     raw: dict[str, Any]
+    prior_controls: tuple[PriorControl, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def scored(self) -> list[str]:
         """Models that are scored, in the order of the configuration."""
         return [name for name, model in self.models.items() if not model.intermediate]
+
+    @property
+    def shown(self) -> list[str]:
+        """Scored models whose figures are shown: all but those with a control in place of their gene priors."""
+        controls = {control.model for control in self.prior_controls}
+        return [name for name in self.scored if name not in controls]
+
+    @property
+    def evaluate(self) -> dict[str, Any]:
+        """The section `evaluate` of the configuration; empty where the plan does not hold it."""
+        return self.raw.get("evaluate") or {}
 
     def folder(self, dataset: str) -> Path:
         """Where a data set's results lie."""
@@ -115,6 +136,8 @@ def read_plan(text: str) -> Plan:
         gene_selections=raw.get("gene_selections", {}),
         gene_priors=raw.get("gene_priors", {}),
         raw=raw,
+        prior_controls=tuple(PriorControl(c["model"], c["control"], c["of"]) for c in raw.get("prior_controls", ())),
+        left_out=tuple(raw.get("left_out", ())),
     )
 
 

@@ -46,8 +46,12 @@ def _steps(plan: Plan, model: str) -> tuple[tuple[tuple[str, str], ...], tuple[t
     fitted = (("model.pt", "training"), EMBEDDING[0])
     if plan.models[model].intermediate:
         return (), fitted[:1]
-    scores = (*SCORES, ("scores/reconstruction.parquet", "reconstruction scores"))
-    return (*fitted, EMBEDDING[1], ("umap.parquet", "UMAP")), (*scores, ("figures/umap.png", "UMAP figure"))
+    ends = [*SCORES, ("scores/reconstruction.parquet", "reconstruction scores")]
+    if plan.evaluate and plan.models[model].gene_priors:
+        ends.append(("scores/genes.parquet", "scores of genes"))
+    if model in plan.left_out:
+        ends.append(("scores/left_out_genes.parquet", "scores of left-out genes"))
+    return (*fitted, EMBEDDING[1], ("umap.parquet", "UMAP")), (*ends, ("figures/umap.png", "UMAP figure"))
 
 
 def missing_files(plan: Plan) -> list[str]:
@@ -65,6 +69,9 @@ def missing_files(plan: Plan) -> list[str]:
                 wanted[path] = f"{name}: the gene prior '{prior}' for the genes '{model.selection}'"
         wanted[folder / "embedded.h5ad"] = f"{name}: the AnnData with all embeddings"
     wanted[plan.results / "summary/scores.parquet"] = "the table of all scores"
+    if plan.evaluate:
+        wanted[plan.results / "summary/intervals.parquet"] = "the table of intervals"
+        wanted[plan.results / "summary/comparisons.parquet"] = "the table of comparisons"
     return [f"{what} ({path})" for path, what in wanted.items() if not path.is_file()]
 
 

@@ -86,8 +86,53 @@ REFERENCES: dict[str, Reference] = {
     ),
     "bras": Reference(
         "Rautenstrauch and Ohler, 2025",
-        "Rautenstrauch P, Ohler U. Metrics matter: why we need to stop using silhouette in single-cell benchmarking. "
-        "bioRxiv 2025.01.21.634098 (2025).",
+        "Rautenstrauch P, Ohler U. Shortcomings of silhouette in single-cell integration benchmarking. Nature "
+        "Biotechnology (2025). doi:10.1038/s41587-025-02743-4; preprint: bioRxiv 2025.01.21.634098.",
+    ),
+    "cilisi": Reference(
+        "Andreatta et al., 2024",
+        "Andreatta M, et al. Semi-supervised integration of single-cell transcriptomics data. Nature Communications "
+        "15:872 (2024). doi:10.1038/s41467-024-45240-z",
+    ),
+    "cell_cycle": Reference(
+        "Tirosh et al., 2016",
+        "Tirosh I, et al. Dissecting the multicellular ecosystem of metastatic melanoma by single-cell RNA-seq. "
+        "Science 352:189-196 (2016). doi:10.1126/science.aad0501",
+    ),
+    "dpt": Reference(
+        "Haghverdi et al., 2016",
+        "Haghverdi L, et al. Diffusion pseudotime robustly reconstructs lineage branching. Nature Methods 13:845-848 "
+        "(2016). doi:10.1038/nmeth.3971",
+    ),
+    "moran": Reference(
+        "Moran, 1950",
+        "Moran PAP. Notes on continuous stochastic phenomena. Biometrika 37:17-23 (1950). doi:10.1093/biomet/37.1-2.17",
+    ),
+    "scgraph": Reference(
+        "Wang et al., 2025",
+        "Wang H, Leskovec J, Regev A. Limitations of cell embedding metrics assessed using drifting islands. Nature "
+        "Biotechnology (2025). doi:10.1038/s41587-025-02702-z; preprint of 2024: Metric mirages in cell embeddings.",
+    ),
+    "holm": Reference(
+        "Holm, 1979",
+        "Holm S. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6:65-70 "
+        "(1979).",
+    ),
+    "bootstrap": Reference(
+        "Efron, 1979",
+        "Efron B. Bootstrap methods: another look at the jackknife. The Annals of Statistics 7:1-26 (1979). "
+        "doi:10.1214/aos/1176344552",
+    ),
+    "fdr": Reference(
+        "Benjamini and Hochberg, 1995",
+        "Benjamini Y, Hochberg Y. Controlling the false discovery rate: a practical and powerful approach to multiple "
+        "testing. Journal of the Royal Statistical Society B 57:289-300 (1995). "
+        "doi:10.1111/j.2517-6161.1995.tb02031.x",
+    ),
+    "davies_bouldin": Reference(
+        "Davies and Bouldin, 1979",
+        "Davies DL, Bouldin DW. A cluster separation measure. IEEE Transactions on Pattern Analysis and Machine "
+        "Intelligence PAMI-1:224-227 (1979). doi:10.1109/TPAMI.1979.4766909",
     ),
     "kbet": Reference(
         "Büttner et al., 2019",

@@ -1,8 +1,9 @@
-"""The scores that exist, whether or not they were gathered into one table already."""
+"""The scores that exist, gathered into one table already or not, and what is known of their noise."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -11,19 +12,33 @@ from sclamp.plot.scoreboard import COLUMNS, Board
 from sclamp.report.plan import Plan
 
 
-def read_scores(plan: Plan) -> pd.DataFrame:
-    """The summary table; where it is missing or older than some run's scores, the tables of the runs themselves."""
+class Scores(NamedTuple):
+    """Scores, and the tables of intervals and comparisons that were made of the same scores; None: not made."""
+
+    table: pd.DataFrame
+    intervals: pd.DataFrame | None = None
+    comparisons: pd.DataFrame | None = None
+
+
+def read_scores(plan: Plan) -> Scores:
+    """The summary's tables; where they are missing or older than some run's scores, the tables of the runs alone."""
     parts = [
         path
         for run in plan.runs(*plan.scored, *plan.controls)
         for path in sorted((run.folder / "scores").glob("*.parquet"))
     ]
-    summary = plan.results / "summary/scores.parquet"
-    if summary.is_file() and all(path.stat().st_mtime <= summary.stat().st_mtime for path in parts):
-        table = read_table(summary).to_pandas()
-        return table[table["model"].isin([*plan.scored, *plan.controls]) & table["dataset"].isin(plan.datasets)]
+    summary = plan.results / "summary"
+    if _is_younger(summary / "scores.parquet", parts):
+        table = _read(summary / "scores.parquet")
+        asked = table["model"].isin([*plan.scored, *plan.controls]) & table["dataset"].isin(plan.datasets)
+        noise = (summary / f"{name}.parquet" for name in ("intervals", "comparisons"))
+        return Scores(table[asked], *(_read(path) if _is_younger(path, parts) else None for path in noise))
     tables = [_read(path) for path in parts]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
+    return Scores(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS)))
+
+
+def _is_younger(path: Path, parts: list[Path]) -> bool:
+    return path.is_file() and all(part.stat().st_mtime <= path.stat().st_mtime for part in parts)
 
 
 def _read(path: Path) -> pd.DataFrame:
