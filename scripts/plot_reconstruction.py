@@ -28,7 +28,7 @@ def main() -> None:
         figure = reconstruction.draw(pairs, seen, hidden, given.title)
     else:
         why = (
-            "No reconstruction to show: the model has no decoder, the data has no test cells, or every reconstructed "
+            "No reconstruction to show: the model has no decoder, the data has no held-out cells, or every reconstructed "
             "value is NaN."
         )
         figure = style.nothing(given.title or "Reconstruction", why)

@@ -39,10 +39,9 @@ def comparisons(seeds: int = 3) -> pd.DataFrame:
 def _points(axes: Axes) -> list[tuple[float, str, bool]]:
     """Value, colour, filled, from top to bottom."""
     marks = sorted((line for line in axes.lines if line.get_marker() == "o"), key=lambda line: line.get_ydata()[0])
-    return [
-        (round(float(m.get_xdata()[0]), 6), to_hex(m.get_color()).upper(), m.get_markerfacecolor() != "white")
-        for m in marks
-    ]
+    values = [round(float(mark.get_xdata()[0]), 6) for mark in marks]
+    inks = [to_hex(mark.get_color()).upper() for mark in marks]
+    return list(zip(values, inks, [mark.get_markerfacecolor() != "white" for mark in marks], strict=True))
 
 
 def test_a_panel_per_score_with_held_out_cells_where_there_are_any() -> None:

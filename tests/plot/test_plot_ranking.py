@@ -36,9 +36,8 @@ def intervals(seeds: int = 3, scopes: tuple[str, ...] = ("held_out", "all"), **c
                 rank = {"good": 1, "pca": 1}.get(model, 3) if ranked else NAN
                 near = [(value - 0.4) / 0.5 for value in (mean, low, high)]
                 below = "pca,control_shuffled" if model == "weak" else ""
-                rows.append(
-                    ("pancreas", scope, "integration", metric, model, seeds, *numbers, *near, 0.4, 0.9, rank, below)
-                )
+                key = ("pancreas", scope, "integration", metric, model, seeds)
+                rows.append((*key, *numbers, *near, 0.4, 0.9, rank, below))
     return pd.DataFrame(rows, columns=list(COLUMNS)).assign(**changes)
 
 
@@ -48,15 +47,12 @@ def _panel(figure: Figure, title: str, block: int = 0) -> Axes:
 
 def _markers(axes: Axes) -> dict[float, tuple[float, str, str]]:
     """Row -> value, marker, colour of its face."""
-    lines = [line for line in axes.lines if line.get_marker() not in ("None", None, "")]
-    return {
-        float(line.get_ydata()[0]): (
-            float(line.get_xdata()[0]),
-            str(line.get_marker()),
-            str(line.get_markerfacecolor()),
-        )
-        for line in lines
-    }
+    found = {}
+    for line in axes.lines:
+        if line.get_marker() not in ("None", None, ""):
+            x, y = float(line.get_xdata()[0]), float(line.get_ydata()[0])
+            found[y] = (x, str(line.get_marker()), str(line.get_markerfacecolor()))
+    return found
 
 
 def test_models_stand_in_the_order_of_their_calibrated_totals() -> None:

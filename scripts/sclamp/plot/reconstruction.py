@@ -76,7 +76,7 @@ def draw(pairs: Pairs, seen: Agreement | None, hidden: Agreement | None, title: 
     figure = new_figure(width, height)
     x, y = 0.1 / width, 1 - 0.12 / height
     figure.text(x, y, title, va="top", size=12, weight="bold")
-    figure.text(1 - x, y, f"{len(pairs.masked):,} sampled entries of test cells", va="top", ha="right", color=MUTED)
+    figure.text(1 - x, y, f"{len(pairs.masked):,} sampled entries of held-out cells", va="top", ha="right", color=MUTED)
     limits = _limits(pairs)
     grids = []
     for i, (heading, rows, agreement, colour) in enumerate(panels):
@@ -85,7 +85,7 @@ def draw(pairs: Pairs, seen: Agreement | None, hidden: Agreement | None, title: 
         grids.append(_density(axes, pairs.measured[rows], pairs.reconstructed[rows], limits))
         axes.set_title(heading, color=colour, pad=16)
         axes.text(0, 1.02, _words(agreement), transform=axes.transAxes, fontsize=7.5, color=MUTED, va="bottom")
-        axes.set_xlabel("Measured (log-normalised)")
+        axes.set_xlabel("Measured, on the scale of the model")
         if i == 0:
             axes.set_ylabel("Reconstructed")
     _bar(figure, grids, 1 - (0.35 + PANEL + 0.2 + GAP - 0.12) / width, BOTTOM / height, height)
@@ -139,7 +139,7 @@ def _words(agreement: Agreement | None) -> str:
 
 def _histogram(axes: Axes, kinds: list[tuple[str, Agreement | None, str]]) -> None:
     axes.set_title("Per gene", pad=16)
-    axes.set_xlabel("Pearson correlation over test cells")
+    axes.set_xlabel("Pearson correlation over held-out cells")
     axes.set_ylabel("Genes")
     found = [(a.per_gene, heading, colour) for heading, a, colour in kinds if a is not None and len(a.per_gene)]
     if not found:
