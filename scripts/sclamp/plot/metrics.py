@@ -11,7 +11,7 @@ GROUP_TITLES = {
     "probe": "Probes",
     "unseen": "Unseen batch",
     "reconstruction": "Reconstruction",
-    "imputation": "Imputation of masked entries",
+    "imputation": "Imputation",
     "genes": "Gene side",
     "left_out_genes": "Left-out genes",
     "other": "Other",

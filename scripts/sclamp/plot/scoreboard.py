@@ -12,7 +12,7 @@ import pandas as pd
 
 from sclamp.core.errors import UserError, unknown
 from sclamp.plot.intervals import NOTHING, Estimate, estimates
-from sclamp.plot.metrics import GROUPS, METRICS, Metric, describe
+from sclamp.plot.metrics import GROUPS, LEFT_OUT, METRICS, Metric, describe
 
 CONTROL = "control_"
 """Models of this name are controls."""
@@ -199,10 +199,12 @@ def _columns(scores: pd.DataFrame) -> list[Column]:
         if (own["status"] == "not_applicable").all():  # a column of nothing is shown on demand only
             shown = shown._replace(extra=True)
         columns.append(Column(str(task), str(metric), tuple(sorted(set(own["implementation"]))), shown))
-    known = list(METRICS)
-    last = len(known)
-    place = {c.metric: known.index(c.metric) if c.metric in known else last for c in columns}
-    return sorted(columns, key=lambda c: (GROUPS.index(c.shown.group), c.shown.extra, place[c.metric]))
+    return sorted(columns, key=lambda c: (GROUPS.index(c.shown.group), c.shown.extra, _place(c)))
+
+
+def _place(column: Column) -> int:
+    known = list(LEFT_OUT if column.task == "left_out_genes" else METRICS)
+    return known.index(column.metric) if column.metric in known else len(known)
 
 
 def _cell(scores: pd.DataFrame, column: Column) -> Cell:
