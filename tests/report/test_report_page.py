@@ -102,7 +102,7 @@ def test_it_shows_the_wider_evaluation(evaluated: Plan) -> None:
         "pca ranks first: Total 0.615 [0.593, 0.637], 0.105 [0.075, 0.135] ahead of direct",
         "direct: the true gene priors change Total by +0.050 [0.020, 0.080] against the same vectors on the wrong",
         "direct with priors replaced by controls (shuffled)",
-        "direct.prior=shuffled 0.465",
+        "direct.prior=shuffled 0.460",
         "1 pca baseline",
         "0.615[.59, .64]0.315[.26, .37]",
         "show calibrated",
