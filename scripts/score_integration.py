@@ -15,6 +15,8 @@ def main() -> None:
     arguments.add_argument("--embedding", required=True, help="cell_embedding.parquet of the run")
     arguments.add_argument("--neighbors", required=True, help="neighbors.parquet of the run")
     arguments.add_argument("--reference", help="cell_embedding.parquet of a PCA, for the PCR comparison")
+    arguments.add_argument("--expression", help="expression.json of describe_expression.py, for scores that need it")
+    arguments.add_argument("--expression-cells", help="expression.parquet that belongs to it")
     arguments.add_argument("--dataset", required=True, help="name for the score table")
     arguments.add_argument("--model", required=True, help="name for the score table")
     arguments.add_argument("--seed", type=int, required=True, help="seed of the run, for the score table")
@@ -26,7 +28,9 @@ def main() -> None:
 
     from sclamp.config.evaluate import Evaluate
     from sclamp.config.parse import parsed
+    from sclamp.core.errors import UserError
     from sclamp.core.provenance import provenance
+    from sclamp.evaluate.expression import read_expression
     from sclamp.evaluate.integration import score_embedding
     from sclamp.evaluate.read import check_same_cells, read_annotation, read_cell_vectors, read_neighbors
     from sclamp.evaluate.replicates import write_cell_scores, write_replicates
@@ -42,8 +46,15 @@ def main() -> None:
     if given.reference:
         referred, reference = read_cell_vectors(given.reference)
         check_same_cells(referred, given.reference, ids, given.cells)
-    found = score_embedding(embedding, annotation, neighbors, reference, settings)
-    inputs = [given.cells, given.embedding, given.neighbors, *([given.reference] if given.reference else [])]
+    expression = None
+    if bool(given.expression) != bool(given.expression_cells):
+        raise UserError("--expression and --expression-cells belong together; give both or none.")
+    if given.expression:
+        described, expression = read_expression(given.expression, given.expression_cells)
+        check_same_cells(described, given.expression_cells, ids, given.cells)
+    found = score_embedding(embedding, annotation, neighbors, reference, settings, expression)
+    optional = (given.reference, given.expression, given.expression_cells)
+    inputs = [given.cells, given.embedding, given.neighbors, *(path for path in optional if path)]
     packages = ["numpy", "scipy", "faiss-cpu", "igraph"]
     origin = provenance("score_integration.py", settings.model_dump(mode="json"), inputs, given.code, packages)
     write_replicates(given.replicates, given.dataset, given.model, given.seed, found.replicates, origin)

@@ -83,7 +83,8 @@ def test_from_an_embedding_to_a_summary(run: Run, tmp_path: Path, cells: Path, e
         name: {"float64": "double"}.get(kind, kind) for name, kind in COLUMNS.items()
     }
     assert set(table["dataset"]) == {"d"} and set(table["model"]) == {"m"} and set(table["seed"]) == {3}
-    assert set(table["cells"]) == {"all", "held_out"} and set(table["task"]) == {"integration", "probe"}
+    assert set(table["cells"]) == {"all", "held_out"}
+    assert set(table["task"]) == {"integration", "probe", "unseen_batch"}
     assert (table["value"].notna() == (table["status"] == "ok")).all()
     assert ((table["reason"] == "") == (table["status"] == "ok")).all()
     assert table.set_index(["cells", "metric"])["value"]["all", "pcr_comparison"] == 0

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from sclamp.config.evaluate import Evaluate
-from sclamp.evaluate import clustering, lisi
+from sclamp.evaluate import clustering, graph_lisi, kbet, lisi
+from sclamp.evaluate.expression import Expression
 from sclamp.evaluate.graph import fuzzy_graph, leiden, network_of
 from sclamp.evaluate.measure import NotApplicable
 from sclamp.evaluate.neighbors import Neighbors, find_neighbors
@@ -33,6 +34,28 @@ def problem_of(embedding: np.ndarray) -> str:
     return ""
 
 
+class Extras(NamedTuple):
+    """What single scores need besides.
+
+    batch_names, label_names: of the codes. pseudotime (n,): of the uncorrected data. expression: of the n cells.
+    cells: "all" or "held_out".
+    """
+
+    batch_names: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
+    pseudotime: np.ndarray | None = None
+    expression: Expression | None = None
+    cells: str = "all"
+
+
+class PathNeighbors(NamedTuple):
+    """Neighbours by shortest paths of some cells (rows): indices, distances (r, 90)."""
+
+    rows: np.ndarray
+    indices: np.ndarray
+    distances: np.ndarray
+
+
 @dataclass
 class CellSet:
     """Cells to be scored together. What costs time is computed on first use and kept.
@@ -49,6 +72,7 @@ class CellSet:
     k: int
     reference: np.ndarray | None
     settings: Evaluate
+    extras: Extras = field(default_factory=Extras)
 
     def __len__(self) -> int:
         return len(self.embedding)
@@ -160,6 +184,30 @@ class CellSet:
         return lisi.cilisi(self.embedding, self.several_labels, self.several_batches, self.k)
 
     @cached_property
+    def kbet(self) -> np.ndarray:
+        """1 where the test accepts a cell's neighbourhood, 0 where it rejects it, NaN where there is none."""
+        labels, batches = self.several_labels, self.several_batches
+        near = self.nearest(kbet.GRAPH_NEIGHBORS - 1)
+        return kbet.accepted(fuzzy_graph(near, kbet.GRAPH_NEIGHBORS), labels, batches)
+
+    @cached_property
+    def path_neighbors(self) -> PathNeighbors:
+        """Neighbours by shortest paths on the graph, of all cells or of a sample stratified by batch."""
+        if len(self) <= graph_lisi.NEIGHBORS:
+            raise NotApplicable(f"{len(self)} cells are too few for {graph_lisi.NEIGHBORS} neighbours of each")
+        rows = stratified_sample(self.batches, graph_lisi.MOST_CELLS, self.settings.seed)
+        return PathNeighbors(rows, *graph_lisi.path_neighbors(self.graph, rows, graph_lisi.NEIGHBORS))
+
+    def expression_of(self, score: str) -> Expression:
+        """What the score needs of the expression, or why it is not there."""
+        known = self.extras.expression
+        if known is None:
+            raise NotApplicable("no description of the expression was given (--expression)")
+        if score in known.reasons:
+            raise NotApplicable(known.reasons[score])
+        return known
+
+    @cached_property
     def isolated_labels(self) -> np.ndarray:
         """Labels that occur in the fewest batches; not applicable where every label is in every batch."""
         pairs = np.unique(np.column_stack([self.several_labels, self.several_batches]), axis=0)
@@ -187,14 +235,29 @@ def cell_set(
     k: int,
     settings: Evaluate,
     known: Neighbors | None = None,
+    extras: Extras | None = None,
 ) -> CellSet:
-    """Gather some cells: codes become 0.. without gaps, neighbours are searched among them unless `known`."""
+    """Gather some cells: codes become 0.. without gaps, neighbours are searched among them unless `known`.
+
+    extras: its names are those of the codes as given.
+    """
+    extras = extras or Extras()
+    of_batches, batches = np.unique(batches, return_inverse=True)
+    of_labels, labels = (None, None) if labels is None else np.unique(labels, return_inverse=True)
     return CellSet(
         embedding=np.asarray(embedding, dtype=np.float64),
-        batches=np.unique(batches, return_inverse=True)[1],
-        labels=None if labels is None else np.unique(labels, return_inverse=True)[1],
+        batches=batches,
+        labels=labels,
         neighbors=known if known is not None else find_neighbors(embedding, k),
         k=k,
         reference=reference,
         settings=settings,
+        extras=extras._replace(
+            batch_names=_named(extras.batch_names, of_batches), label_names=_named(extras.label_names, of_labels)
+        ),
     )
+
+
+def _named(names: tuple[str, ...], codes: np.ndarray | None) -> tuple[str, ...]:
+    """Names of the codes that occur; the codes themselves where no names are known."""
+    return () if codes is None else tuple(names[c] if names else str(c) for c in codes)

@@ -9,13 +9,15 @@ import numpy as np
 
 from sclamp.config.evaluate import Evaluate
 from sclamp.evaluate.annotation import Annotation
-from sclamp.evaluate.cells import CellSet, cell_set, problem_of
+from sclamp.evaluate.cells import CellSet, Extras, cell_set, problem_of
+from sclamp.evaluate.expression import Expression
 from sclamp.evaluate.measure import Measured, NotApplicable, Unscorable
 from sclamp.evaluate.neighbors import Neighbors
 from sclamp.evaluate.panel import cell_scores, measure_across_batches, measure_cells, measure_held_out_probes
 from sclamp.evaluate.replicates import Key
 from sclamp.evaluate.resample import replicate
 from sclamp.evaluate.rows import Cells, Row
+from sclamp.evaluate.unseen import measure_unseen_batches
 
 
 class Evaluation(NamedTuple):
@@ -36,31 +38,42 @@ def score_embedding(
     neighbors: Neighbors,
     reference: np.ndarray | None,
     settings: Evaluate,
+    expression: Expression | None = None,
 ) -> Evaluation:
     """Score an embedding (n, d); neighbors: among all n cells, in its rows. Never raises for what an embedding is like.
 
     Cells without batch or label are left out of everything, so that all scores speak of the same cells. Held-out cells
     are scored among themselves, with neighbours of their own. reference (n, r): an embedding without correction.
+    expression: of the n cells, for the scores that ask for it.
     """
     complete, held_out = annotation.complete, annotation.complete & annotation.held_out
 
-    def gather(mask: np.ndarray) -> CellSet:
+    def gather(cells: Cells, mask: np.ndarray) -> CellSet:
         if not mask.any():
             raise NotApplicable("there are no such cells with a known batch and label")
         if problem := problem_of(embedding[mask]):
             raise Unscorable(problem)
         labels = None if annotation.labels is None else annotation.labels[mask]
         before = None if reference is None else reference[mask]
+        extras = Extras(
+            annotation.batch_names,
+            annotation.label_names,
+            None if annotation.pseudotime is None else annotation.pseudotime[mask],
+            None if expression is None else expression.of(mask),
+            cells,
+        )
         known = neighbors if mask.all() else None
-        return cell_set(embedding[mask], annotation.batches[mask], labels, before, neighbors.k, settings, known)
+        batches = annotation.batches[mask]
+        return cell_set(embedding[mask], batches, labels, before, neighbors.k, settings, known, extras)
 
-    all_cells, held_out_cells = cache(lambda: gather(complete)), cache(lambda: gather(held_out))
+    all_cells, held_out_cells = cache(lambda: gather("all", complete)), cache(lambda: gather("held_out", held_out))
     train = ~annotation.held_out[complete]
     by_part: dict[tuple[Cells, str], list[Measured]] = {
         ("all", "integration"): measure_cells(all_cells),
         ("all", "probe"): measure_across_batches(all_cells),
         ("held_out", "integration"): measure_cells(held_out_cells),
         ("held_out", "probe"): measure_held_out_probes(all_cells, train),
+        ("held_out", "unseen_batch"): measure_unseen_batches(all_cells, train),
     }
     rows = [Row(cells, task, found.score) for (cells, task), part in by_part.items() for found in part]
     sizes: dict[Cells, int] = {"all": int(complete.sum()), "held_out": int(held_out.sum())}

@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sclamp.evaluate import lisi, partitions, pcr, probe, within_labels
+from sclamp.evaluate import cell_cycle, graph_lisi, lisi, partitions, pcr, probe, scgraph, within_labels
 from sclamp.evaluate.aggregate import aggregate
 from sclamp.evaluate.cells import KMEANS_STARTS, CellSet
 from sclamp.evaluate.connectivity import directed_graph, graph_connectivity
 from sclamp.evaluate.measure import Measured, NotApplicable, Unscorable, measure_statistic
-from sclamp.evaluate.statistic import Statistic, mean_of, mean_over_groups, median_of, on_rows, scattered
+from sclamp.evaluate.moran import morans_i
+from sclamp.evaluate.statistic import Statistic, fixed, mean_of, mean_over_groups, median_of, on_rows, scattered
+from sclamp.evaluate.trajectory import trajectory_conservation
 from sclamp.types import Score
 
 
@@ -84,11 +86,54 @@ def _pcr(cells: CellSet) -> Statistic:
     return pcr.pcr_comparison(cells.reference, cells.embedding, batches)
 
 
+def _graph_lisi(cells: CellSet, groups: np.ndarray, scale: Callable[[float], float]) -> Statistic:
+    near = cells.path_neighbors
+    values = graph_lisi.graph_lisi(near.indices, near.distances, groups)
+    return on_rows(median_of(values, scale), near.rows, len(cells))
+
+
+def _ilisi_graph(cells: CellSet) -> Statistic:
+    return _graph_lisi(cells, cells.several_batches, partial(lisi.scaled_ilisi, n_batches=cells.n_batches))
+
+
+def _clisi_graph(cells: CellSet) -> Statistic:
+    return _graph_lisi(cells, cells.several_labels, partial(lisi.scaled_clisi, n_labels=cells.n_labels))
+
+
+def _cell_cycle(cells: CellSet) -> Statistic:
+    known = cells.expression_of("cell_cycle")
+    if known.cycle is None:
+        raise NotApplicable("the description of the expression has no cell-cycle scores")
+    before = known.share_before[cells.extras.cells]
+    return cell_cycle.conservation(cells.embedding, known.cycle, cells.batches, cells.extras.batch_names, before)
+
+
+def _trajectory(cells: CellSet) -> Statistic:
+    labels, pseudotime = cells.several_labels, cells.extras.pseudotime
+    if pseudotime is None:
+        raise NotApplicable("the data set has no pseudotime (dataset key `pseudotime`)")
+    return trajectory_conservation(cells.graph, labels, pseudotime)
+
+
+def _morans_i(cells: CellSet) -> Statistic:
+    genes = cells.expression_of("morans_i").genes
+    if genes is None:
+        raise NotApplicable("the description of the expression has no variable genes")
+    return morans_i(cells.graph, genes)
+
+
+def _scgraph(cells: CellSet) -> Statistic:
+    labels, agreed = cells.several_labels, cells.expression_of("scgraph").consensus
+    if agreed is None:
+        raise NotApplicable("the description of the expression has no distances between labels")
+    return fixed(scgraph.scgraph(cells.embedding, labels, cells.extras.label_names, agreed), len(cells))
+
+
 KMEANS = f"k-means, k = number of labels, mean over {KMEANS_STARTS} starts"
 SAMPLED = "beyond exact_cells of a sample stratified by label"
 LEIDEN = "Leiden (igraph, modularity, 2 iterations, seeded)"
+SOME = f"beyond {graph_lisi.MOST_CELLS} cells of a sample stratified by batch"
 BEST = "best NMI of the resolutions"
-LOGISTIC = "logistic regression, L2"
 
 METRICS = (
     Metric("nmi_kmeans", f"arithmetic NMI; {KMEANS}", _nmi(lambda c: c.kmeans)),
@@ -124,6 +169,17 @@ METRICS = (
         _connectivity_directed,
     ),
     Metric("pcr_comparison", "all components, against the PCA of uncorrected data; as scib-metrics", _pcr),
+    Metric(
+        "kbet",
+        "acceptance within labels, neighbours in a diffusion map, mean over labels; as scib-metrics, per label",
+        lambda c: mean_over_groups(c.kbet, c.several_labels),
+    ),
+    Metric("ilisi_graph", f"neighbours by shortest paths; as scib; {SOME}", _ilisi_graph),
+    Metric("clisi_graph", f"neighbours by shortest paths; as scib; {SOME}", _clisi_graph),
+    Metric("cell_cycle", "variance that S and G2/M scores explain, kept within batches; as scib", _cell_cycle),
+    Metric("trajectory", "Spearman of diffusion pseudotimes, scaled to 0..1; as scib", _trajectory),
+    Metric("morans_i", "mean over the 100 most variable genes, scaled to 0..1; as scib 1.2", _morans_i),
+    Metric("scgraph", "weighted correlation with distances of labels within batches; as scgraph-eval", _scgraph),
 )
 
 
@@ -153,7 +209,7 @@ def measure_across_batches(cells: Callable[[], CellSet]) -> list[Measured]:
         c = cells()
         return probe.leave_one_batch_out(c.embedding, c.several_labels, c.several_batches)
 
-    how = f"{LOGISTIC}; trained on all batches but one, scored on that one, mean over batches"
+    how = f"{probe.METHOD}; trained on all batches but one, scored on that one, mean over batches"
     return [
         measure_statistic("lobo_label_accuracy", how, lambda: left_out().accuracy()),
         measure_statistic("lobo_label_macro_f1", how, lambda: left_out().macro_f1()),
@@ -174,7 +230,7 @@ def measure_held_out_probes(cells: Callable[[], CellSet], train: np.ndarray) -> 
     def of_batches() -> tuple[np.ndarray, np.ndarray]:
         return probe.held_out_prediction(cells().embedding, cells().several_batches, train, ~train)
 
-    how = f"{LOGISTIC}; trained on the model's training cells, scored on held-out cells"
+    how = f"{probe.METHOD}; trained on the model's training cells, scored on held-out cells"
     return [
         measure_statistic("label_accuracy", how, lambda: probe.accuracy(*of_labels())),
         measure_statistic("label_macro_f1", how, lambda: partitions.macro_f1(*of_labels())),
@@ -189,6 +245,7 @@ def cell_scores(cells: Callable[[], CellSet], scored: np.ndarray) -> dict[str, n
         "lisi_label": lambda c: c.label_lisi,
         "cilisi": lambda c: c.cilisi,
         "silhouette_label": lambda c: scattered(c.label_silhouettes, c.sample, len(c)),
+        "kbet": lambda c: c.kbet,
     }
     found = {}
     for name, values_of in ways.items():

@@ -11,6 +11,7 @@ from sclamp.evaluate.measure import NotApplicable, Unscorable
 from sclamp.evaluate.statistic import Statistic, mean_of, mean_over_groups
 
 MAX_STEPS = 1000
+METHOD = "logistic regression, L2"
 
 
 class Probe(NamedTuple):

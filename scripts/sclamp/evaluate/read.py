@@ -49,18 +49,26 @@ def read_neighbors(path: str | Path) -> tuple[np.ndarray, Neighbors]:
 
 
 def read_annotation(path: str | Path) -> tuple[np.ndarray, Annotation]:
-    """Cell ids (n,) of an .h5ad, and from its obs batches, labels and held-out cells."""
+    """Cell ids (n,) of an .h5ad, and from its obs batches, labels, held-out cells and pseudotime."""
     with opened(path) as file:
         obs = read_frame(file, "obs")
     if "batch" not in obs:
         raise UserError(f"{path}: " + unknown("obs column", "batch", obs.columns))
-    labels = _codes(obs["label"]) if "label" in obs else None
+    batches, batch_names = _codes(obs["batch"])
+    labels, label_names = _codes(obs["label"]) if "label" in obs else (None, ())
     held_out = obs["split"].isin(HELD_OUT).to_numpy() if "split" in obs else np.zeros(len(obs), bool)
-    return obs.index.to_numpy(), Annotation(_codes(obs["batch"]), labels, held_out)
+    pseudotime = None
+    if "pseudotime" in obs:
+        try:
+            pseudotime = obs["pseudotime"].to_numpy(dtype=np.float64, na_value=np.nan)
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{path}: obs column 'pseudotime' is not numeric ({error}).") from error
+    return obs.index.to_numpy(), Annotation(batches, labels, held_out, batch_names, label_names, pseudotime)
 
 
-def _codes(column: pd.Series) -> np.ndarray:
-    return column.astype("category").cat.codes.to_numpy().astype(np.int64)
+def _codes(column: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
+    known = column.astype("category").cat
+    return known.codes.to_numpy().astype(np.int64), tuple(map(str, known.categories))
 
 
 def read_reconstruction(path: str | Path) -> dict[str, np.ndarray]:
