@@ -1,7 +1,9 @@
 """The score table: means over seeds, controls apart, what has no value and why."""
 
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import get_args
 
 import pandas as pd
@@ -9,7 +11,9 @@ import pytest
 
 from sclamp.config.evaluate import Control
 from sclamp.core.errors import UserError
+from sclamp.evaluate.left_out import METRICS as LEFT_OUT_SCORES
 from sclamp.evaluate.panel import METRICS as COMPUTED
+from sclamp.evaluate.reconstruction import SCORES as AGREEMENT
 from sclamp.plot import scores as figure
 from sclamp.plot.metrics import GROUP_COLOURS, GROUPS, LEFT_OUT, METRICS, describe
 from sclamp.plot.scoreboard import CEILINGS, CONTROL, Board, boards, full_bar, kind_of, number, without_extras
@@ -88,10 +92,22 @@ def test_unknown_dataset_and_missing_columns_are_named(scores: Callable[..., pd.
 
 
 def test_every_computed_score_and_control_is_known() -> None:
-    assert {m.name for m in COMPUTED} <= set(METRICS)
+    assert {m.name for m in COMPUTED} | set(AGREEMENT) <= set(METRICS)
+    assert set(LEFT_OUT_SCORES) == set(LEFT_OUT)
     assert {kind_of(f"{CONTROL}{name}", "pca") for name in get_args(Control)} == {"control"}
     assert set(CEILINGS) <= {f"{CONTROL}{name}" for name in get_args(Control)}
     assert {m.group for m in METRICS.values()} <= set(GROUPS)
+
+
+def test_every_score_that_the_code_names_is_known() -> None:
+    """Scores of genes, probes and unseen batches have no list of their own: their names are read from the code."""
+    folder = Path(__file__).parents[2] / "scripts/sclamp/evaluate"
+    named = r'measure(?:_statistic)?\(\s*"([a-z_0-9]+)"'
+    found = {name for path in folder.glob("*.py") for name in re.findall(named, path.read_text(encoding="utf-8"))}
+    for name in ("marker_scores.py", "gene_modules.py"):
+        found |= set(re.findall(r'^ +"([a-z_0-9]+)": \(', (folder / name).read_text(encoding="utf-8"), flags=re.M))
+    assert {"total", "hvg_overlap", "unseen_mixing", "coexpression_spearman", "marker_auroc", "terms_enriched"} <= found
+    assert {name.removesuffix("_shuffled") for name in found} <= set(METRICS)
 
 
 def test_names_that_nobody_listed_are_shown_as_they_are() -> None:

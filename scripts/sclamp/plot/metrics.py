@@ -122,7 +122,11 @@ LEFT_OUT: dict[str, Metric] = {
     "pearson_cell": Metric("left_out_genes", "Pearson cell", f"{_MISSED}: correlation over genes, mean over cells."),
     "mse": Metric("left_out_genes", "MSE", f"{_MISSED}: mean squared difference.", lower_is_better=True),
     "mse_of_mean": Metric(
-        "left_out_genes", "MSE of mean", "Error of the mean of the seen genes: a control.", True, control=True
+        "left_out_genes",
+        "MSE of mean",
+        "The error of each gene's mean in the training cells: a control.",
+        True,
+        control=True,
     ),
     "ridge_pearson_gene": Metric(
         "left_out_genes", "Ridge Pearson", "The correlation by ridge regression on the prior alone.", control=True
@@ -131,7 +135,7 @@ LEFT_OUT: dict[str, Metric] = {
 """Scores of the task left_out_genes, some of which have names of reconstruction's scores."""
 _ENDINGS = {"_gene": "per gene", "_cell": "per cell"}
 _SHUFFLED = "_shuffled"
-_TASK_GROUPS = {"integration": "other", "expression": "bio"}
+_TASK_GROUPS = {"expression": "bio", "unseen_batch": "unseen"}
 
 
 def describe(task: str, metric: str) -> Metric:

@@ -22,7 +22,7 @@ class Statistics(NamedTuple):
 
 def scores(plan: Plan, computed: Computed, cite: Citations) -> str:
     """How cell embeddings were scored."""
-    metrics = {metric for task, metric in computed if task in {"integration", "probe", "expression"}}
+    metrics = {metric for task, metric in computed if task in {"integration", "probe", "unseen_batch"}}
     if not metrics:
         return ""
 
@@ -53,6 +53,8 @@ def scores(plan: Plan, computed: Computed, cite: Citations) -> str:
         words.append(f"distances between cell types were compared by scGraph {cite('scgraph')}")
     if any_of("label_", "lobo_", "batch_accuracy"):
         words.append("linear probes were fitted to read cell types and batches off the embeddings")
+    if ("expression", "hvg_overlap") in computed:
+        words.append("variable genes of each batch were compared with those of corrected expression")
     if any_of("unseen_"):
         words.append("batches that no model was trained on were scored by themselves")
     return "; ".join(words) + f". Layouts in two dimensions are UMAPs {cite('umap')}."
