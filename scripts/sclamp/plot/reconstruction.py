@@ -71,7 +71,7 @@ def draw(pairs: Pairs, seen: Agreement | None, hidden: Agreement | None, title: 
     """Draw seen entries, masked entries (where there are any) and the Pearson correlation of each gene."""
     panels = [(SEEN, ~pairs.masked, seen, TRAIN), (HIDDEN, pairs.masked, hidden, VALIDATION)]
     panels = [panel for panel in panels if panel[1].any()]
-    width = LEFT + len(panels) * (PANEL + GAP) + 0.35 + PANEL + 0.2
+    width = LEFT + len(panels) * (PANEL + GAP) + 0.55 + PANEL + 0.2
     height = TOP + PANEL + BOTTOM
     figure = new_figure(width, height)
     x, y = 0.1 / width, 1 - 0.12 / height
@@ -88,7 +88,7 @@ def draw(pairs: Pairs, seen: Agreement | None, hidden: Agreement | None, title: 
         axes.set_xlabel("Measured, on the scale of the model")
         if i == 0:
             axes.set_ylabel("Reconstructed")
-    _bar(figure, grids, 1 - (0.35 + PANEL + 0.2 + GAP - 0.12) / width, BOTTOM / height, height)
+    _bar(figure, grids, 1 - (0.55 + PANEL + 0.2 + GAP - 0.12) / width, BOTTOM / height, height)
     axes = figure.add_axes((1 - (PANEL + 0.2) / width, BOTTOM / height, PANEL / width, PANEL / height))
     _histogram(axes, [(heading, agreement, colour) for heading, _, agreement, colour in panels])
     return figure
@@ -96,8 +96,8 @@ def draw(pairs: Pairs, seen: Agreement | None, hidden: Agreement | None, title: 
 
 def _limits(pairs: Pairs) -> tuple[float, float]:
     """Both axes alike; a few wild reconstructions do not shrink the rest."""
-    top = max(float(pairs.measured.max()), float(np.quantile(pairs.reconstructed, 0.999)))
-    low = min(0.0, float(pairs.measured.min()), float(np.quantile(pairs.reconstructed, 0.001)))
+    top = max(float(pairs.measured.max()), float(np.quantile(pairs.reconstructed, 0.999, method="lower")))
+    low = min(0.0, float(pairs.measured.min()), float(np.quantile(pairs.reconstructed, 0.001, method="higher")))
     pad = 0.02 * (top - low) or 0.5
     return low - pad, top + pad
 
