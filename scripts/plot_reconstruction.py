@@ -28,8 +28,8 @@ def main() -> None:
         figure = reconstruction.draw(pairs, seen, hidden, given.title)
     else:
         why = (
-            "No reconstruction to show: the model has no decoder, the data has no held-out cells, or every reconstructed "
-            "value is NaN."
+            "No reconstruction to show: the model has no decoder, the data has no held-out cells, or every "
+            "reconstructed value is NaN."
         )
         figure = style.nothing(given.title or "Reconstruction", why)
     style.save(figure, given.output, settings.dpi)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Any
 
@@ -15,9 +16,9 @@ from sclamp.plot import cell_scores, labels
 from sclamp.plot.style import MUTED, NOTHING, colours, dark, new_figure, short, styled
 from sclamp.plot.tables import Category
 
-PANEL, MARGIN = 3.5, 0.25
-"""Inches."""
-NAMED_ON_MAP, ROWS = 20, 24
+PANEL, MARGIN, FLATTEST = 3.5, 0.25, 0.62
+"""Inches: width of a panel, space before it; the least height of a panel, in widths."""
+NAMED_ON_MAP, ROWS = 20, 20
 """Up to this many cell types are named on the map; more go into a legend with this many rows."""
 HEADINGS = {"label": "Cell type", "batch": "Batch", "split": "Split"}
 HEAD, BETWEEN = 0.6, 0.4
@@ -39,10 +40,11 @@ def draw(
     above = [MARGIN + PANEL + _legend_width(c, n) for c, n in zip(panels.values(), legends, strict=True)]
     below = [MARGIN + PANEL + cell_scores.BAR] * len(scores)
     widths = [max(pair) for pair in zip_longest(above, below, fillvalue=0.0)]
-    figure = new_figure(sum(widths) + 0.1, PANEL + 0.75 + (PANEL + BETWEEN + 0.05 if scores else 0.0))
+    tall = _height(at, panels.values(), legends)
+    figure = new_figure(sum(widths) + 0.1, tall + 0.75 + (tall + BETWEEN + 0.05 if scores else 0.0))
     lefts = [MARGIN + sum(widths[:i]) for i in range(len(widths))]
     for (name, category), left, n_columns in zip(panels.items(), lefts, legends, strict=False):
-        axes = _axes(figure, left, HEAD)
+        axes = _axes(figure, left, HEAD, tall)
         _scatter(axes, at, category)
         axes.set_title(HEADINGS.get(name, name.capitalize()), pad=4)
         if category is not None:
@@ -51,17 +53,29 @@ def draw(
             else:
                 _legend(axes, category, n_columns)
     for (name, values), left in zip(scores.items(), lefts, strict=False):
-        axes = _axes(figure, left, HEAD + PANEL + BETWEEN)
+        axes = _axes(figure, left, HEAD + tall + BETWEEN, tall)
         cell_scores.draw(axes, at, values, name, point_size(len(at)))
         _frame(axes)
     _head(figure, title, len(at), total)
     return figure
 
 
-def _axes(figure: Figure, left: float, top: float) -> Axes:
-    """A panel whose upper left corner lies so many inches from that of the figure."""
+def _height(at: np.ndarray, categories: Iterable[Category | None], legends: list[int]) -> float:
+    """Inches that a panel is high: less than wide for a flat layout, as long as its legends fit."""
+    across, up = np.ptp(at, axis=0)
+    rows = [
+        math.ceil((len(_present(category)) + 1) / columns)
+        for category, columns in zip(categories, legends, strict=True)
+        if category is not None and columns
+    ]
+    flat = PANEL * float(np.clip(up / max(across, 1e-9), FLATTEST, 1.0))
+    return min(max(flat, 0.175 * max(rows, default=0)), PANEL)
+
+
+def _axes(figure: Figure, left: float, top: float, tall: float) -> Axes:
+    """A panel of this height whose upper left corner lies so many inches from that of the figure."""
     width, height = figure.get_size_inches()
-    return figure.add_axes((left / width, 1 - (top + PANEL) / height, PANEL / width, PANEL / height))
+    return figure.add_axes((left / width, 1 - (top + tall) / height, PANEL / width, tall / height))
 
 
 def _head(figure: Figure, title: str, n: int, total: int) -> None:
