@@ -54,12 +54,12 @@ def train(run: Callable[..., Any], tiny_counts: Callable[..., Path], tmp_path: P
 
 @pytest.fixture
 def export(run: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    def call(folder: str = "run", counts: str = "tiny.h5ad", layout: str = "sclamp") -> tuple[int, str]:
+    def call(*more: object, folder: str = "run", counts: str = "tiny.h5ad", layout: str = "sclamp") -> tuple[int, str]:
         out = tmp_path / folder
         return run(
             "export_embeddings.py", "--model", out / "model.pt", "--counts", tmp_path / counts, "--cells",
             out / "cell_embedding.parquet", "--genes", out / "gene_embedding.parquet", "--reconstruction",
-            out / "reconstruction.parquet", "--layout", layout,
+            out / "reconstruction.parquet", "--layout", layout, *more,
         )  # fmt: skip
 
     return call
@@ -225,6 +225,47 @@ def test_reconstruction_scores_equal_scipy(train: Callable[..., Any], export: Ca
             assert row["spearman"] == pytest.approx(spearmanr(a, b).statistic, abs=2e-2)
 
 
+ON_REQUEST = {"imputation": "imputation", "pairs": "reconstruction_pairs", "variability": "gene_variability"}
+
+
+def on_request(folder: Path) -> list[object]:
+    return [part for option, name in ON_REQUEST.items() for part in (f"--{option}", folder / f"{name}.parquet")]
+
+
+def test_export_on_request_hides_entries_samples_pairs_and_corrects(
+    train: Callable[..., Any], export: Callable[..., Any], tmp_path: Path
+):
+    _succeed(train(VAE))
+    out = tmp_path / "run"
+    hiding = (*on_request(out), "--masked-share", 0.2, "--seed", 3)
+    _succeed(export(*hiding))
+    tables = {name: pq.read_table(out / f"{name}.parquet").to_pandas() for name in ON_REQUEST.values()}
+    whole = pq.read_table(out / "reconstruction.parquet").to_pandas().set_index(["scope", "id"])
+    hidden = tables["imputation"].set_index(["scope", "id"])
+    assert whole.index.equals(hidden.index)
+    assert hidden.loc[("all", ""), "n"] == 24 * 12
+    assert hidden.loc[("all", ""), "mse"] != pytest.approx(whole.loc[("all", ""), "mse"], rel=1e-3)
+    pairs = tables["reconstruction_pairs"]
+    assert pairs["masked"].value_counts().to_dict() == {False: 24 * 60, True: 24 * 12}
+    shown = pairs[pairs["masked"]]
+    assert np.square(shown["measured"] - shown["reconstructed"]).mean() == pytest.approx(
+        hidden["mse"].iloc[0], rel=1e-5
+    )
+    assert set(tables["gene_variability"]["batch"]) == {"one", "two"}
+    assert len(tables["gene_variability"]) == 2 * 60
+    assert provenance_of(pq.read_table(out / "imputation.parquet"))["settings"]["masked_share"] == 0.2
+    before = {path.name: path.read_bytes() for path in out.glob("*.parquet")}
+    _succeed(export(*hiding))
+    assert before == {path.name: path.read_bytes() for path in out.glob("*.parquet")}
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_that_hides_nothing_or_all_is_refused(export: Callable[..., Any], share: float):
+    status, said = export("--masked-share", share)
+    assert status == 2
+    assert f"--masked-share: {share} is not between 0 and 1" in said
+
+
 def test_without_test_cells_the_validation_cells_are_measured(
     train: Callable[..., Any], export: Callable[..., Any], tmp_path: Path
 ):
@@ -238,8 +279,13 @@ def test_a_model_without_gene_side_or_decoder_writes_no_rows(
     train: Callable[..., Any], export: Callable[..., Any], tmp_path: Path
 ):
     _succeed(train({"mode": "harmony", "latent_dim": 4}))
-    _succeed(export())
-    for name, columns in (("gene_embedding", ["gene_id", "embedding"]), ("reconstruction", None)):
+    _succeed(export(*on_request(tmp_path / "run")))
+    columns_of = {
+        "gene_embedding": ["gene_id", "embedding"],
+        "reconstruction": None,
+        **dict.fromkeys(ON_REQUEST.values()),
+    }
+    for name, columns in columns_of.items():
         table = pq.read_table(tmp_path / "run" / f"{name}.parquet")
         assert table.num_rows == 0
         assert columns is None or table.column_names == columns
