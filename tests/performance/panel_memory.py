@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import embedded
 import measure
+import scib_panel
 
 GOAL_GB, GOAL_POWER = 4.0, 2.0
 N_CELLS = 200_000
@@ -66,6 +67,7 @@ def cost_of(n_cells: int, threads: int, bootstrap: int) -> dict[str, Cost]:
             arguments += [f"--{output}", str(folder / f"{output}.parquet")]
         found["score_integration.py"] = cost(arguments, "score_integration.py", threads)
         check(folder / "output.parquet")
+        print(f"  slowest, in seconds: {slowest(folder / 'output.parquet')}")
     for script, spent in found.items():
         print(
             f"  {n_cells} cells, {script}: {spent.cpu:.0f} CPU s, {spent.wall:.0f} s, {spent.gigabytes:.2f} GB",
@@ -92,14 +94,24 @@ def cost(arguments: list[str], script: str, threads: int) -> Cost:
     return Cost(spent.ru_utime + spent.ru_stime, time.perf_counter() - start, spent.ru_maxrss * 1024 / 1e9)
 
 
-def check(scores: Path) -> None:
-    """Stop unless the scores of all cells are there."""
+def check(path: Path) -> None:
+    """Stop unless no score of all cells failed, and those of the standard panel have values."""
     import pandas as pd
 
-    table = pd.read_parquet(scores)
-    table = table[(table["cells"] == "all") & (table["task"] == "integration")]
-    if (bad := table[table["status"] != "ok"]).size or table.empty:
+    scores = pd.read_parquet(path)
+    scores = scores[(scores["cells"] == "all") & (scores["task"] == "integration")]
+    ok = scores["status"] == "ok"
+    bad = scores[(scores["status"] == "failed") | (scores["metric"].isin(scib_panel.PANEL) & ~ok)]
+    if len(bad) or not ok.any():
         sys.exit(f"some scores have no value:\n{bad[['metric', 'reason']].to_string()}")
+
+
+def slowest(path: Path) -> str:
+    """The scores that took the longest, each with what it was the first to need."""
+    import pandas as pd
+
+    seconds = pd.read_parquet(path).groupby("metric")["seconds"].sum().nlargest(8)
+    return ", ".join(f"{metric} {spent:.0f}" for metric, spent in seconds.items())
 
 
 if __name__ == "__main__":
