@@ -169,7 +169,7 @@ def test_intervals_ranks_and_calibrated_values_are_joined(
     assert [row.model for row in board.top(0)] == ["harmony", "pca"], "none of these is significantly better"
     assert [row.model for row in board.top(1)] == ["harmony"], "without ranks only the best mean"
     assert {row.model: board.place(row) for row in board.of_kind("model", "baseline")} == {
-        "harmony": "1=", "pca": "1=", "weak": "3",
+        "harmony": "=1", "pca": "=1", "weak": "3",
     }  # fmt: skip
     assert {row.model: row.below for row in board.rows if row.below} == {"weak": ["pca", "control_random"]}
     assert (board.has_intervals, board.has_calibrated) == (True, True)
@@ -216,7 +216,7 @@ def test_the_figure_shows_intervals_and_shared_ranks(
 ) -> None:
     drawn = figure.draw(boards(scores(), "pancreas", intervals=intervals))
     words = [text.get_text() for axes in drawn.axes for text in axes.texts]
-    assert {"1= harmony", "1= pca", "3 ▼ weak", "[.72, .76]", "Controls"} <= set(words)
+    assert {"=1 harmony", "=1 pca", "3 ▼ weak", "[.72, .76]", "Controls"} <= set(words)
     assert any("95% interval" in text.get_text() for text in drawn.texts)
     plain = figure.draw(boards(scores(), "pancreas"))
     words = [text.get_text() for axes in plain.axes for text in axes.texts]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sclamp.core.files import write_table
 from sclamp.report.page import render
 from sclamp.report.plan import Plan, read_plan
 
@@ -127,6 +128,26 @@ def test_it_shows_the_wider_evaluation(evaluated: Plan) -> None:
     ]  # fmt: skip
     headings = [attributes["id"] for tag, attributes in parsed.tags if tag in {"h1", "h2"}]
     assert [f"#{name}" for name in headings] == links
+
+
+def test_tables_without_intervals_say_so(results: Plan) -> None:
+    assert "held-out cells: mean over 2 seeds and its standard deviation." in _words(render(results))
+
+
+def test_tables_say_what_their_numbers_are(evaluated: Plan) -> None:
+    words = _words(render(evaluated))
+    assert "held-out cells: mean over 2 seeds and its 95% interval." in words
+    assert "held-out cells: one seed, 95% interval over cells." in words, "genes were scored with one seed"
+
+
+def test_a_figure_of_nothing_is_left_out(evaluated: Plan) -> None:
+    run = evaluated.run("pancreas", "direct", 1)
+    alt = 'alt="Measured against reconstructed and imputed expression'
+    assert alt in render(evaluated)
+    write_table(run.folder / "reconstruction.parquet", {"scope": ["gene"]})
+    assert alt in render(evaluated)
+    write_table(run.folder / "reconstruction.parquet", {"scope": []})
+    assert alt not in render(evaluated), "a model without decoder"
 
 
 def test_sections_of_what_does_not_exist_are_left_out(results: Plan) -> None:

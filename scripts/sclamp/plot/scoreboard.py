@@ -95,11 +95,11 @@ class Board:
         return [row for row in first if row is first[0] or row.cells[column].estimate.rank == 1]
 
     def place(self, row: Row) -> str:
-        """Rank of a row in the ranking column: "2", or "2=" when it is shared; empty when there is none."""
+        """Rank of a row in the ranking column: "2", or "=2" when it is shared; empty when there is none."""
         if self.ranking is None or math.isnan(rank := row.cells[self.ranking].estimate.rank):
             return ""
         shared = [other.cells[self.ranking].estimate.rank for other in self.of_kind("model", "baseline")].count(rank)
-        return f"{rank:.0f}{'=' * (shared > 1)}"
+        return f"{'=' * (shared > 1)}{rank:.0f}"
 
     @property
     def has_intervals(self) -> bool:

@@ -78,11 +78,14 @@ def _sentences(board: Board, pairs: list[Pair]) -> list[str]:
 
 
 def _said(board: Board, pair: Pair) -> str:
-    found = [(i, gain) for i, gain in enumerate(pair.gains) if gain is not None]
+    usual = [i for i, column in enumerate(board.columns) if not column.shown.extra or i == board.ranking]
+    found = [(i, gain) for i in usual if (gain := pair.gains[i]) is not None]
+    if not found:
+        return f"nothing that was compared with {pair.words}"
     at, gain = next(((i, g) for i, g in found if i == board.ranking), found[0])
     title, than = board.columns[at].shown.title, f"against {pair.words}"
     beyond = {True: "beyond the noise", False: "within the noise", None: "not tested"}[gain.beyond]
-    others = [other.verdict for i, other in found if i != at]
+    others = [other.verdict for i, other in found if i != at and other.beyond is not None]
     counts = [f"{word} on {others.count(word)}" for word in ("better", "worse") if word in others]
     more = f"; among {counted(len(others), 'other score')} {joined(counts) or 'none differs'}" if others else ""
     return f"{title} by {gain.words} {than} ({beyond}{more})"

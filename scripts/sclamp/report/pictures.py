@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sclamp.core.files import read_table
 from sclamp.report.images import Album, Picture
 from sclamp.report.plan import Plan
 
@@ -54,12 +55,20 @@ def _of_runs(plan: Plan, album: Album, kind: Kind) -> Pictures:
         for model in plan.shown:
             # phases of a chain are shown with the model that they lead to
             chain = plan.chain(model) if kind.section == "curves" else [model]
+            if kind.section == "rebuilt" and not _decodes(plan, dataset, model):
+                continue
             own = [_first(plan, album, dataset, name, kind) for name in chain]
             if any(own):
                 shown.append((model, [picture for picture in own if picture is not None]))
         if shown:
             found[dataset] = shown
     return found
+
+
+def _decodes(plan: Plan, dataset: str, model: str) -> bool:
+    """Whether a run of the model has rows of reconstruction: without a decoder its figure says only that."""
+    paths = [run.folder / "reconstruction.parquet" for run in plan.runs(model, dataset=dataset)]
+    return any(read_table(path).num_rows for path in paths if path.is_file()) or not any(p.is_file() for p in paths)
 
 
 def _first(plan: Plan, album: Album, dataset: str, model: str, kind: Kind) -> Picture | None:

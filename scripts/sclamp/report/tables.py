@@ -48,7 +48,7 @@ class Line(NamedTuple):
 
 
 class Table(NamedTuple):
-    """One table. part: key of PARTS. ranking: position of the column that sorts, or None."""
+    """One table. part: key of PARTS. ranking: position of the column that sorts, or None. values: what is in a cell."""
 
     part: str
     dataset: str
@@ -56,7 +56,7 @@ class Table(NamedTuple):
     columns: list[Column]
     lines: list[Line]
     ranking: int | None
-    has_intervals: bool
+    values: str
     has_calibrated: bool
 
     @property
@@ -101,8 +101,15 @@ def _table(part: str, board: Board, own: Board, rows: list[Row]) -> Table:
         )
         for row in rows
     ]  # fmt: skip
-    shape = (own.ranking, own.has_intervals, own.has_calibrated)
-    return Table(part, board.dataset, board.scope, own.columns, lines, *shape)
+    return Table(part, board.dataset, board.scope, own.columns, lines, own.ranking, _values(own), own.has_calibrated)
+
+
+def _values(board: Board) -> str:
+    seeds = max((cell.seeds for row in board.rows for cell in row.cells), default=0)
+    noise = "95% interval" if board.has_intervals else "standard deviation" if seeds > 1 else ""
+    if seeds > 1:
+        return f"mean over {seeds} seeds and its {noise}"
+    return f"one seed, {noise} over cells" if noise else "one seed"
 
 
 def _shown(cell: Cell, column: Column, full: float, best: bool) -> Shown:
