@@ -67,3 +67,14 @@ def test_equal_figures_give_equal_bytes(tmp_path: Path) -> None:
     for ending in ("png", "svg"):
         assert (tmp_path / f"one.{ending}").read_bytes() == (tmp_path / f"two.{ending}").read_bytes()
     assert b"<text" in (tmp_path / "one.svg").read_bytes(), "text stays text, so that it can be edited"
+
+
+def test_a_figure_without_content_says_why_inside_of_its_frame() -> None:
+    why = "A long reason that must be broken into several lines, for otherwise it would leave the figure. " * 3
+    figure = style.nothing("Ranking", why, "And another one.")
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    heading, text = figure.texts
+    assert heading.get_text() == "Ranking"
+    assert " ".join(text.get_text().split()) == f"{why}And another one."
+    box = text.get_window_extent(renderer)
+    assert box.x1 <= figure.bbox.width and box.y0 >= 0 and not box.overlaps(heading.get_window_extent(renderer))

@@ -185,5 +185,5 @@ def _notes(blocks: list[Block]) -> list[str]:
     if raw := dict.fromkeys(TITLES[p.metric] for b in blocks for p in b.panels if not p.calibrated and p.values()):
         notes.append(f"Raw, for lack of the controls that calibrate: {', '.join(raw)}.")
     if any(p.calibrated for b in blocks for p in b.panels):
-        notes.append("Calibrated: 0 is the score of the control below the axis, 1 that of the true labels.")
+        notes.append("Calibrated between the controls under each axis.")
     return notes
