@@ -146,7 +146,7 @@ class CellSet:
     @cached_property
     def leiden_at_one(self) -> np.ndarray:
         """Clusters at resolution 1."""
-        return leiden(self.network, 1.0, self.settings.seed)
+        return self.leiden[1.0] if 1.0 in self.leiden else leiden(self.network, 1.0, self.settings.seed)
 
     @cached_property
     def best_leiden(self) -> np.ndarray:
