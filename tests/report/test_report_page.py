@@ -60,6 +60,7 @@ def test_it_says_what_was_asked_found_and_lost(results: Plan) -> None:
         "LOST0",
         "✕ failed",
         "▼ below pca",
+        "pancreas: BRAS failed for control_random, direct, pca: broken &lt;script&gt;",
         "BRAS: failed for every model: broken &lt;script&gt;",
         "7 of 8",
         "torch",

@@ -75,6 +75,7 @@ def notes(
     covered: list[Coverage],
     states: list[RunState],
     failed: list[Failure],
+    failed_scores: list[str],
 ) -> list[Note]:
     """Failed jobs, lost runs, warnings of the checks, rankings that do not hold, priors that know few genes."""
     found = [Note("error", f"{failure.what}: the job did not finish.") for failure in failed]
@@ -86,6 +87,7 @@ def notes(
     for (dataset, what), models in lost.items():
         names = ", ".join(dict.fromkeys(models))
         found.append(Note("error", f"{dataset}: {counted(len(models), 'run')} without {what} ({names})."))
+    found += [Note("error", text) for text in failed_scores]
     for card in cards:
         found += [Note(f.level, f"{card.name}: {f.message}") for f in card.findings if f.level in {"error", "warning"}]
     for v in verdicts:

@@ -47,7 +47,7 @@ def collect(plan: Plan) -> dict[str, Any]:
         "group_colours": GROUP_COLOURS,
         **scored,
         "tiles": notes.tiles(plan, states, scored["verdicts"]),
-        "notes": notes.notes(cards, scored["verdicts"], covered, states, failed),
+        "notes": notes.notes(cards, scored["verdicts"], covered, states, failed, scores.failed(found.table)),
         "unfinished": notes.unfinished(states),
         "failures": failed,
         "missing": progress.missing_files(plan),

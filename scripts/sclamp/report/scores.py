@@ -8,8 +8,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from sclamp.core.files import read_table
+from sclamp.plot.metrics import describe
 from sclamp.plot.scoreboard import COLUMNS, Board
 from sclamp.report.plan import Plan
+
+FEW = 6
+"""Names in a sentence at most."""
 
 
 class Scores(NamedTuple):
@@ -43,6 +47,19 @@ def _is_younger(path: Path, parts: list[Path]) -> bool:
 
 def _read(path: Path) -> pd.DataFrame:
     return read_table(path).to_pandas()
+
+
+def failed(table: pd.DataFrame) -> list[str]:
+    """Scores that failed, those with the same reason together: a sentence each."""
+    lost = table[table["status"] == "failed"]
+    lines = []
+    for (dataset, reason), own in lost.groupby(["dataset", "reason"], sort=False, observed=True):
+        titles = list(dict.fromkeys(describe(*key).title for key in zip(own["task"], own["metric"], strict=True)))
+        models = list(dict.fromkeys(own["model"]))
+        what = f"{', '.join(titles[:FEW])}{f' and {len(titles) - FEW} more' if len(titles) > FEW else ''}"
+        whose = ", ".join(models[:FEW]) + (f" and {len(models) - FEW} more" if len(models) > FEW else "")
+        lines.append(f"{dataset}: {what} failed for {whose}: {str(reason).rstrip('.')}.")
+    return lines
 
 
 def remarks(board: Board) -> list[str]:
