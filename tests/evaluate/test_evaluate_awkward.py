@@ -123,6 +123,20 @@ def test_nan_and_constant_embeddings_fail() -> None:
     assert {on_all(found)[m].reason for m in NEW} == {f"all {N} cells have the same embedding"}
 
 
+def test_an_unforeseen_error_reaches_one_row_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def broken(*_: object) -> np.ndarray:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("sclamp.evaluate.kbet.accepted", broken)
+    found = evaluated(*inputs())
+    assert (on_all(found)["kbet"].status, on_all(found)["kbet"].reason) == ("failed", "ZeroDivisionError: by zero")
+    assert on_all(found)["total"].status == "ok"
+    assert np.isnan(found.per_cell["kbet"]).all() and np.isfinite(found.per_cell["lisi_batch"]).all()
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_missing_labels_have_no_scores_of_single_cells() -> None:
     points, annotation, expression = inputs()
     missing = np.arange(N) % 6 == 0

@@ -100,6 +100,15 @@ def test_scores_without_a_weighted_form_have_no_replicates() -> None:
     assert known["b"].value == 0.5
 
 
+def test_a_statistic_that_fails_has_no_replicates_and_leaves_the_others_alone(capsys: pytest.CaptureFixture) -> None:
+    def broken(weights: np.ndarray) -> float:
+        raise ZeroDivisionError("by zero")
+
+    found = replicate({"a": Statistic(broken, N), "b": mean_of(np.arange(N, dtype=float))}, N, 5, 0, "all")
+    assert set(found) == {"b"} and np.isfinite(found["b"]).all()
+    assert capsys.readouterr().err.count("ZeroDivisionError: by zero") == 1
+
+
 def test_a_draw_without_the_cells_a_score_speaks_of_keeps_the_score() -> None:
     rare = np.full(N, np.nan)
     rare[5] = 0.25

@@ -13,7 +13,7 @@ from sclamp.evaluate import cell_cycle, graph_lisi, lisi, partitions, pcr, probe
 from sclamp.evaluate.aggregate import aggregate
 from sclamp.evaluate.cells import KMEANS_STARTS, CellSet
 from sclamp.evaluate.connectivity import directed_graph, graph_connectivity
-from sclamp.evaluate.measure import Measured, NotApplicable, Unscorable, measure_statistic
+from sclamp.evaluate.measure import Measured, NotApplicable, measure_statistic
 from sclamp.evaluate.moran import morans_i
 from sclamp.evaluate.statistic import Statistic, fixed, mean_of, mean_over_groups, median_of, on_rows, scattered
 from sclamp.evaluate.trajectory import trajectory_conservation
@@ -250,6 +250,6 @@ def cell_scores(cells: Callable[[], CellSet], scored: np.ndarray) -> dict[str, n
     found = {}
     for name, values_of in ways.items():
         found[name] = np.full(len(scored), np.nan, np.float32)
-        with contextlib.suppress(NotApplicable, Unscorable):
+        with contextlib.suppress(Exception):  # the score made of these values has a row that says why there are none
             found[name][scored] = values_of(cells())
     return found

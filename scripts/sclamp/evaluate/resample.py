@@ -6,6 +6,8 @@ What was fitted stays as it is; only the cells that are averaged over are drawn 
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
@@ -30,12 +32,19 @@ def resamples(n_cells: int, count: int, seed: int, cells: str) -> Iterator[np.nd
 def replicate(
     statistics: Mapping[Key, Statistic], n_cells: int, count: int, seed: int, cells: str
 ) -> dict[Key, np.ndarray]:
-    """Replicates (count,) of each statistic that has a weighted form."""
+    """Replicates (count,) of each statistic that has a weighted form.
+
+    One that fails for some draw has none, and its error is shown on stderr.
+    """
     able = {name: statistic for name, statistic in statistics.items() if statistic.resamples}
     found = {name: np.empty(count) for name in able}
     if not able:
         return found
     for number, weights in enumerate(resamples(n_cells, count, seed, cells)):
-        for name, statistic in able.items():
-            found[name][number] = statistic.of(weights)
+        for name in list(found):
+            try:
+                found[name][number] = able[name].of(weights)
+            except Exception:
+                traceback.print_exc(file=sys.stderr)
+                del found[name]
     return found
