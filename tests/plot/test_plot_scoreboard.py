@@ -11,10 +11,12 @@ import pytest
 
 from sclamp.config.evaluate import Control
 from sclamp.core.errors import UserError
+from sclamp.core.files import write_table
 from sclamp.evaluate.left_out import METRICS as LEFT_OUT_SCORES
 from sclamp.evaluate.panel import METRICS as COMPUTED
 from sclamp.evaluate.reconstruction import SCORES as AGREEMENT
 from sclamp.plot import scores as figure
+from sclamp.plot import style
 from sclamp.plot.metrics import GROUP_COLOURS, GROUPS, LEFT_OUT, METRICS, describe
 from sclamp.plot.scoreboard import CEILINGS, CONTROL, Board, boards, full_bar, kind_of, number, without_extras
 
@@ -139,6 +141,7 @@ def test_every_score_has_a_heading_of_its_own_and_a_sentence() -> None:
         assert len(set(titles)) == len(titles)
         assert all(metric.meaning.endswith(".") and len(metric.title) <= 18 for metric in known.values())
     assert set(GROUP_COLOURS) == set(GROUPS)
+    assert {group: GROUP_COLOURS[group] for group in style.GROUPS} == style.GROUPS, "one colour in all figures"
 
 
 @pytest.fixture
@@ -197,6 +200,19 @@ def test_models_with_controlled_priors_stand_apart(scores: Callable[..., pd.Data
     board = boards(table, "pancreas")[0]
     assert [row.model for row in board.of_kind("prior")] == ["direct.prior=shuffled"]
     assert [row.model for row in board.leaders(0)] == ["pca", "weak"], "it cannot win"
+
+
+def test_the_script_reads_intervals(
+    scores: Callable[..., pd.DataFrame], intervals: pd.DataFrame, run_script: Callable[..., None], tmp_path: Path
+) -> None:
+    write_table(tmp_path / "scores.parquet", scores())
+    write_table(tmp_path / "intervals.parquet", intervals)
+    given = ("--scores", tmp_path / "scores.parquet", "--intervals", tmp_path / "intervals.parquet")
+    for name in ("a.png", "b.png"):
+        run_script("plot_scores.py", *given, "--dataset", "pancreas", "--output", tmp_path / name)
+    assert ">[.72, .76]<" in (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
 def test_wide_tables_are_cut_into_blocks(scores: Callable[..., pd.DataFrame]) -> None:

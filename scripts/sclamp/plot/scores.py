@@ -117,6 +117,8 @@ def _block(axes: Axes, board: Board, block: Board, name_width: float) -> None:
             name = _name(board, whole[row.model])
             axes.text(0.12, y + ROW / 2, name, va="center", fontsize=8.5, color=MUTED if title else INK)
             for column, cell, right, full, leaders in zip(block.columns, row.cells, rights, ranges, top, strict=True):
+                if row.kind == "control" and cell.state == "missing":
+                    continue  # not every score is meant for embeddings that are known in advance
                 left = right - _width(column) + 0.05
                 _cell(axes, cell, column, Place(left, y, right - left), full, row.model in leaders)
             y += ROW
