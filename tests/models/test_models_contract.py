@@ -54,7 +54,7 @@ class Case:
             return torch.cat([self.model.embed_cells(batch) for batch in self.batches.batches(None)])
 
 
-def small_settings(mode: str, prior_names: tuple[str, ...] = ("text", "protein")) -> Any:
+def small_settings(mode: str, prior_names: tuple[str, ...] = ("text.v2", "protein")) -> Any:
     known = settings_class(mode)
     values: dict[str, Any] = {name: value for name, value in SMALL.items() if name in known.model_fields}
     if "gene_priors" in known.model_fields and MODES[mode].own_prior is None:
@@ -209,7 +209,7 @@ def test_save_and_load_give_the_same_embedding(case: Case, tmp_path: Path):
 def test_state_is_made_of_tensors_of_fixed_priors_and_of_what_is_learned(case: Case):
     state, learned = set(case.model.state_dict()), set(case.model.learned_state())
     fixed = {name for name in state - learned if not name.startswith("gene_prior__")}  # how the priors are scaled
-    assert fixed == {f"gene_prior_{name}" for name in case.data.gene_priors}
+    assert fixed == {prior_buffer(name) for name in case.data.gene_priors}
 
 
 def test_cells_reconstructed_as_they_are_and_as_of_another_batch(case: Case):
@@ -251,7 +251,7 @@ def test_gene_axes_name_what_follows_the_genes(build: Callable[..., Case], case:
         assert sizes[name][axis] >= 60
     if isinstance(case.model, GradientModel):
         following = {name for name, shape in sizes.items() if any(size >= 60 for size in shape)}
-        assert following - {f"gene_prior_{name}" for name in case.data.gene_priors} == set(case.model.gene_axes())
+        assert following - {prior_buffer(name) for name in case.data.gene_priors} == set(case.model.gene_axes())
 
 
 @pytest.mark.parametrize("mode", MODES_TO_TEST)

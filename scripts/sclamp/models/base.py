@@ -12,6 +12,11 @@ from torch import Tensor, nn
 from sclamp.types import Batch, DataSpec, Progress, Want
 
 
+def prior_buffer(name: str, what: str = "") -> str:
+    """Name of the buffer with a gene prior, or `what` of it; torch allows no dots there, names of gene priors do."""
+    return f"gene_prior_{what}{name.replace('.', '%2E')}"
+
+
 class Model(nn.Module, ABC):
     """A model of cells, built from validated settings and a `DataSpec`.
 
@@ -27,11 +32,11 @@ class Model(nn.Module, ABC):
         super().__init__()
         self.settings, self.data = settings, data
         for name, width in data.gene_priors.items():
-            self.register_buffer(f"gene_prior_{name}", torch.zeros(data.n_genes, width))
+            self.register_buffer(prior_buffer(name), torch.zeros(data.n_genes, width))
 
     def gene_prior(self, name: str) -> Tensor:
         """The (genes, width) matrix of one gene prior."""
-        return self.get_buffer(f"gene_prior_{name}")
+        return self.get_buffer(prior_buffer(name))
 
     def load_gene_priors(self, priors: Mapping[str, Tensor]) -> None:
         """Fill the gene priors; each must be (genes, width), rows in the order of `data.gene_ids`."""

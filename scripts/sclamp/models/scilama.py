@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sclamp.config.scilama import BetaVAESettings, JointSettings
-from sclamp.models.base import GradientModel
+from sclamp.models.base import GradientModel, prior_buffer
 from sclamp.models.losses import squared_error
 from sclamp.models.posterior import Draw, Posterior
 from sclamp.models.schedules import LinearWarmup
@@ -105,8 +105,8 @@ class Direct(_SciLaMA):
             raise ValueError(f"gene_priors: mode '{settings.mode}' needs at least one gene prior, found none")
         self.genes = GeneSide(settings, list(data.gene_priors.values()))
         for name, columns in data.gene_priors.items():  # no gene prior's name starts with "_"
-            self.register_buffer(f"gene_prior__center_{name}", torch.zeros(columns))
-            self.register_buffer(f"gene_prior__scale_{name}", torch.ones(()))
+            self.register_buffer(prior_buffer(name, "_center_"), torch.zeros(columns))
+            self.register_buffer(prior_buffer(name, "_scale_"), torch.ones(()))
         width = settings.hidden_dims[0]
         self.residual = None if settings.gene_residual is None else nn.Parameter(torch.zeros(data.n_genes, width))
         by_width = settings.joint_scale == "rsqrt_width"
@@ -131,7 +131,7 @@ class Direct(_SciLaMA):
         return (vectors - center) / scale
 
     def _prior_scaling(self, name: str) -> tuple[Tensor, Tensor]:
-        return self.get_buffer(f"gene_prior__center_{name}"), self.get_buffer(f"gene_prior__scale_{name}")
+        return self.get_buffer(prior_buffer(name, "_center_")), self.get_buffer(prior_buffer(name, "_scale_"))
 
     def embed_genes(self) -> Tensor:
         """Mean of the fused posterior, (genes, latent)."""
