@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from sclamp.config.evaluate import Evaluate
-from sclamp.evaluate import clustering, graph_lisi, kbet, lisi
+from sclamp.evaluate import clustering, graph_lisi, kbet, lisi, partitions
 from sclamp.evaluate.expression import Expression
 from sclamp.evaluate.graph import fuzzy_graph, leiden, network_of
 from sclamp.evaluate.measure import NotApplicable
@@ -152,7 +152,11 @@ class CellSet:
     def best_leiden(self) -> np.ndarray:
         """Clusters at the resolution with the best NMI (the lowest such resolution)."""
         labels = self.several_labels
-        return max(self.leiden.values(), key=lambda clusters: clustering.nmi(labels, clusters))
+
+        def agreement(clusters: np.ndarray) -> float:
+            return partitions.over_clusterings(partitions.nmi, labels, [clusters]).value
+
+        return max(self.leiden.values(), key=agreement)
 
     @cached_property
     def kmeans(self) -> list[np.ndarray]:
