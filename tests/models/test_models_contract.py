@@ -15,7 +15,7 @@ from sclamp.config.registry import MODES, model_class, settings_class
 from sclamp.core.errors import UserError
 from sclamp.data.batches import Batches
 from sclamp.data.inputs import describe, read_gene_priors, read_inputs
-from sclamp.models.base import ClosedFormModel, GradientModel, Model
+from sclamp.models.base import ClosedFormModel, GradientModel, Model, prior_buffer
 from sclamp.models.noise import Noise, seed_default_generator
 from sclamp.train.checkpoint import load_model, save_model, start_from
 from sclamp.types import Batch, DataSpec, Progress
