@@ -23,7 +23,7 @@ VECTORS = 5 * np.eye(3, 6)[GROUP] + np.random.default_rng(0).normal(scale=0.3, s
 VECTORS[11] = 9 * np.eye(3, 6)[1]  # at the centre of module 1, up to its length
 TABLE = pd.DataFrame({"gene_id": IDS, "module": GROUP})
 TERMS = pd.DataFrame(
-    [(0, "weak", 1e-9, 0.2), (1, "second", 1e-3, 1e-2), (1, "GOBP_FIRST_TERM", 1e-5, 1e-4), (2, "third", 1e-4, 1e-3)],
+    [(0, "weak", 1e-9, 0.2), (1, "A_SECOND", 1e-3, 1e-2), (1, "GOBP_FIRST_TERM", 1e-5, 1e-4), (2, "third", 1e-4, 1e-3)],
     columns=["module", "term", "p", "p_adjusted"],
 )
 

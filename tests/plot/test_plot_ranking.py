@@ -86,6 +86,16 @@ def test_intervals_of_seeds_are_calibrated_like_the_rest() -> None:
     np.testing.assert_allclose(spans[1, 1.1], [(0.68 - 0.4) / 0.5, (0.72 - 0.4) / 0.5])
 
 
+def test_the_axis_holds_the_intervals_and_ends_where_controls_would_stretch_it() -> None:
+    table = intervals()
+    table.loc[table["model"] == "good", ["calibrated_low", "calibrated_high"]] = [-0.2, 1.3]
+    low, high = _panel(ranking.draw(blocks(table, "pancreas", "pca"), "pancreas"), "Bio").get_xlim()
+    assert -0.4 < low < -0.3 and 1.3 < high < 1.5
+    table.loc[table["model"] == "control_batch_onehot", ["calibrated", "calibrated_low"]] = 0.0
+    low, high = _panel(ranking.draw(blocks(table, "pancreas", "pca"), "pancreas"), "Bio").get_xlim()
+    assert -0.3 < low < -0.2
+
+
 def test_ranks_are_written_with_ties() -> None:
     texts = [t.get_text() for t in _panel(ranking.draw(blocks(intervals(), "pancreas", "pca"), "x"), "Total").texts]
     assert texts.count("=1") == 2 and "3" in texts
