@@ -81,6 +81,17 @@ def test_kbet_accepts_mixed_and_rejects_parted_batches() -> None:
         assert expected[0] <= kbet.accepted(graph, labels, batches).mean() <= expected[1]
 
 
+def test_kbet_of_a_sample_is_that_of_all_for_the_tested_cells() -> None:
+    labels, batches = RNG.integers(2, size=400), RNG.integers(3, size=400)
+    points = RNG.normal(size=(400, 4)) + 5 * labels[:, None] + (batches == 2)[:, None] * np.array([0.7, 0, 0, 0])
+    graph = fuzzy_graph(find_neighbors(points, 60), kbet.GRAPH_NEIGHBORS)
+    whole, sample = kbet.accepted(graph, labels, batches), np.arange(0, 400, 3)
+    found = kbet.accepted(graph, labels, batches, sample)
+    assert 0 < whole.mean() < 1
+    np.testing.assert_array_equal(found[sample], whole[sample])
+    assert np.isnan(np.delete(found, sample)).all()
+
+
 def test_kbet_rejects_a_label_in_many_pieces_and_leaves_out_small_ones() -> None:
     blocks = sparse.csr_matrix(np.kron(np.eye(10), np.ones((12, 12)) - np.eye(12)))
     batches = np.arange(120) % 2

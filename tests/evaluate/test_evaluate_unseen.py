@@ -10,7 +10,8 @@ from sclamp.evaluate.annotation import Annotation
 from sclamp.evaluate.integration import score_embedding
 from sclamp.evaluate.measure import NotApplicable
 from sclamp.evaluate.neighbors import find_neighbors
-from sclamp.evaluate.unseen import find_unseen, nearest_among, vote
+from sclamp.evaluate.queries import nearest_among
+from sclamp.evaluate.unseen import find_unseen, vote
 from sclamp.types import Score
 
 N = 450

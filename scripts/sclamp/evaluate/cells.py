@@ -192,7 +192,7 @@ class CellSet:
         """1 where the test accepts a cell's neighbourhood, 0 where it rejects it, NaN where there is none."""
         labels, batches = self.several_labels, self.several_batches
         near = self.nearest(kbet.GRAPH_NEIGHBORS - 1)
-        return kbet.accepted(fuzzy_graph(near, kbet.GRAPH_NEIGHBORS), labels, batches)
+        return kbet.accepted(fuzzy_graph(near, kbet.GRAPH_NEIGHBORS), labels, batches, self.sample)
 
     @cached_property
     def path_neighbors(self) -> PathNeighbors:

@@ -171,7 +171,7 @@ METRICS = (
     Metric("pcr_comparison", "all components, against the PCA of uncorrected data; as scib-metrics", _pcr),
     Metric(
         "kbet",
-        "acceptance within labels, neighbours in a diffusion map, mean over labels; as scib-metrics, per label",
+        f"acceptance within labels, neighbours in a diffusion map, mean over labels; as scib-metrics, {SAMPLED}",
         lambda c: mean_over_groups(c.kbet, c.several_labels),
     ),
     Metric("ilisi_graph", f"neighbours by shortest paths; as scib; {SOME}", _ilisi_graph),

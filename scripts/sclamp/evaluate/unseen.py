@@ -11,6 +11,7 @@ import numpy as np
 from sclamp.evaluate import partitions, probe
 from sclamp.evaluate.cells import CellSet
 from sclamp.evaluate.measure import Measured, NotApplicable, measure_statistic
+from sclamp.evaluate.queries import nearest_among
 from sclamp.evaluate.statistic import Statistic, mean_of, on_rows
 
 TRANSFER = 15
@@ -46,17 +47,6 @@ def vote(votes: np.ndarray) -> np.ndarray:
     width = int(votes.max()) + 1
     flat = np.arange(n_cells)[:, None] * width + votes
     return np.bincount(flat.ravel(), ballots.ravel(), n_cells * width).reshape(n_cells, width).argmax(axis=1)
-
-
-def nearest_among(points: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
-    """Rows (m, k) of the points that are nearest to each query, nearest first; all pairs are compared, in float32."""
-    import faiss
-
-    centre, scale = points.mean(axis=0), np.abs(points - points.mean(axis=0)).max()
-    known, asked = (((p - centre) / (scale or 1.0)).astype(np.float32) for p in (points, queries))
-    index = faiss.IndexFlatL2(points.shape[1])
-    index.add(np.ascontiguousarray(known))
-    return index.search(np.ascontiguousarray(asked), k)[1]
 
 
 def measure_unseen_batches(cells: Callable[[], CellSet], train: np.ndarray) -> list[Measured]:
