@@ -33,6 +33,8 @@ def main() -> None:
     arguments.add_argument("--code", default="", help="digest of the code, kept as provenance")
     given = arguments.parse_args()
     paths = dict(given.gene_prior)
+    if len(paths) < len(given.gene_prior):
+        arguments.error("argument --gene-prior: a name is given twice")
 
     from sclamp.core.files import write_table
     from sclamp.core.provenance import provenance

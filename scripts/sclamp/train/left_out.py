@@ -56,8 +56,8 @@ def unseen_genes(model: Model, priors: Priors, counts_genes: np.ndarray) -> np.n
         problems = [problem for name in needed if (problem := _other_prior(model, name, *priors[name]))]
     if problems:
         raise UserError(*problems)
-    common = set(counts_genes).intersection(*(ids for ids, _ in priors.values())) if priors else set()
-    return np.array([g for g in counts_genes if g in common - set(model.data.gene_ids)], dtype=object)
+    new = set(counts_genes).intersection(*(ids for ids, _ in priors.values())) - set(model.data.gene_ids)
+    return np.array([gene for gene in counts_genes if gene in new], dtype=object)
 
 
 def _other_prior(model: Model, name: str, ids: np.ndarray, vectors: np.ndarray) -> str:
