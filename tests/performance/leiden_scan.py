@@ -61,11 +61,13 @@ def main() -> None:
 
 def our_best(graph: Any, labels: Any) -> float:
     """The best NMI of our clusters."""
-    from sclamp.evaluate.clustering import nmi
-    from sclamp.evaluate.graph import leiden, network_of
+    import numpy as np
 
-    network = network_of(graph)
-    return max(nmi(labels, leiden(network, resolution, 0)) for resolution in RESOLUTIONS)
+    from sclamp.evaluate.graph import leiden, network_of
+    from sclamp.evaluate.partitions import Table, nmi
+
+    network, once = network_of(graph), np.ones(len(labels))
+    return max(nmi(Table(labels, leiden(network, resolution, 0)).counts(once)) for resolution in RESOLUTIONS)
 
 
 def best_of_scib(graph: Any, labels: Any) -> float:

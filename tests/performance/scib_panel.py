@@ -92,6 +92,7 @@ def rounds(folder: Path, options: argparse.Namespace) -> tuple[Seconds, Seconds,
             found = json.loads(output.read_text(encoding="utf-8"))
             warm[name].append(found["seconds"][1])
             cold[name].append(whole - found["seconds"][1])
+            print(f"  {name}: cold {cold[name][-1]:.1f}, warm {warm[name][-1]:.1f} CPU s", flush=True)
             scores[name] = found["scores"]
     return cold, warm, scores
 

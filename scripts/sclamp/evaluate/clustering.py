@@ -1,4 +1,4 @@
-"""Clusters and cell types: k-means, normalised mutual information, adjusted Rand index, F1."""
+"""Clusters: k-means."""
 
 from __future__ import annotations
 
@@ -10,48 +10,6 @@ BLOCK = 4096
 """Cells whose distances to the centres are computed at a time."""
 ROUNDING = 1e-7
 """Of the largest distance: how far a distance from products in float64 may be off."""
-
-
-def contingency(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Counts of cells for each pair of codes: (codes of first, codes of second), float64."""
-    shape = (int(first.max()) + 1, int(second.max()) + 1)
-    return np.bincount(first * shape[1] + second, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
-
-
-def _entropy(counts: np.ndarray) -> float:
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log(shares)).sum())
-
-
-def nmi(labels: np.ndarray, clusters: np.ndarray) -> float:
-    """Mutual information over the arithmetic mean of the entropies; 0 for a single group, 1 for equal partitions."""
-    table = contingency(labels, clusters)
-    by_label, by_cluster = _entropy(table.sum(axis=1)), _entropy(table.sum(axis=0))
-    mutual = by_label + by_cluster - _entropy(table)
-    if by_label + by_cluster == 0:
-        return 1.0
-    return max(0.0, 2 * mutual / (by_label + by_cluster))
-
-
-def ari(labels: np.ndarray, clusters: np.ndarray) -> float:
-    """Adjusted Rand index (Hubert & Arabie 1985): agreement of pairs of cells beyond chance."""
-    table = contingency(labels, clusters)
-    pairs = {
-        name: (n * (n - 1) / 2).sum()
-        for name, n in {"both": table, "label": table.sum(axis=1), "cluster": table.sum(axis=0)}.items()
-    }
-    n_cells = table.sum()
-    expected = pairs["label"] * pairs["cluster"] / (n_cells * (n_cells - 1) / 2)
-    largest = (pairs["label"] + pairs["cluster"]) / 2
-    if largest == expected:  # one group, or as many groups as cells, on both sides
-        return 1.0
-    return float((pairs["both"] - expected) / (largest - expected))
-
-
-def best_f1(members: np.ndarray, clusters: np.ndarray) -> float:
-    """Largest F1 of any cluster as a prediction of the members (n,) bool."""
-    hits = np.bincount(clusters, weights=members)
-    return float((2 * hits / (np.bincount(clusters) + members.sum())).max())
 
 
 def kmeans(points: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
