@@ -154,7 +154,7 @@ def _summarise(plan: Plan, control: str) -> None:
     nothing = np.full(len(means), np.nan)
     judged = ~means["model"].isin(["control_random", control])
     seen = means.assign(
-        low=means["value"] - 0.022, high=means["value"] + 0.022, low_seeds=nothing, high_seeds=nothing,
+        low=means["value"] - 0.022, high=means["value"] + 0.022, low_seeds=nothing, low_cells=means["value"],
         calibrated=means["value"] - 0.3, calibrated_low=means["value"] - 0.352, calibrated_high=means["value"] - 0.248,
         rank=np.where(judged, np.where(means["model"] == "pca", 1.0, 2.0), np.nan), below_control="",
     )  # fmt: skip

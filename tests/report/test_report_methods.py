@@ -111,7 +111,7 @@ def test_settings_that_differ_are_told_apart(plan_of: Make, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("score", "work", "words"),
     [
-        (("integration", "kbet"), "kbet", "kBET follows (Büttner et al., 2019)"),
+        (("integration", "kbet"), "kbet", "kBET (Büttner et al., 2019) was computed within cell types"),
         (
             ("integration", "cilisi_knn"),
             "cilisi",

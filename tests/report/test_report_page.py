@@ -138,6 +138,7 @@ def test_tables_without_intervals_say_so(results: Plan) -> None:
 def test_tables_say_what_their_numbers_are(evaluated: Plan) -> None:
     words = _words(render(evaluated))
     assert "held-out cells: mean over 2 seeds and its 95% interval." in words
+    assert 'title="95% interval over cells: 0.593 to 0.637; rank 1"' in render(evaluated)
     assert "held-out cells: one seed, 95% interval over cells." in words, "genes were scored with one seed"
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from sclamp.core.errors import UserError, unknown
 
 COLUMNS = (
-    "dataset", "cells", "task", "metric", "model", "low_seeds", "high_seeds", "low", "high",
+    "dataset", "cells", "task", "metric", "model", "low_seeds", "low_cells", "low", "high",
     "calibrated", "calibrated_low", "calibrated_high", "rank", "below_control",
 )  # fmt: skip
 
@@ -18,8 +18,8 @@ COLUMNS = (
 class Estimate(NamedTuple):
     """One model's score with its noise; NaN where something is not known.
 
-    low, high: 95% interval over seeds and cells, or over cells alone where `over_seeds` is False. calibrated: 0 for a
-    random embedding, 1 for the best that can be reached; with its interval. rank: 1 for a model that none is
+    low, high: 95% interval, over seeds and over cells as far as `over_seeds` and `over_cells` say. calibrated: 0 for a
+    control that knows nothing, 1 for the cell types themselves; with its interval. rank: 1 for a model that none is
     significantly better than, NaN for controls. below: controls with a higher total.
     """
 
@@ -31,6 +31,7 @@ class Estimate(NamedTuple):
     rank: float = math.nan
     below: tuple[str, ...] = ()
     over_seeds: bool = False
+    over_cells: bool = False
 
     @property
     def has_interval(self) -> bool:
@@ -65,4 +66,5 @@ def _estimate(row: dict[str, Any]) -> Estimate:
         value("rank"),
         tuple(name.strip() for name in below.split(",") if name.strip()),
         not math.isnan(value("low_seeds")),
+        not math.isnan(value("low_cells")),
     )

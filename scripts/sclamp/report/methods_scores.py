@@ -42,7 +42,7 @@ def scores(plan: Plan, computed: Computed, cite: Citations) -> str:
     if any_of("bras"):
         words.append(f"batch silhouettes include BRAS {cite('bras')}")
     if any_of("kbet"):
-        words.append(f"kBET follows {cite('kbet')}")
+        words.append(f"kBET {cite('kbet')} was computed within cell types on diffusion maps, as in scib-metrics")
     if any_of("cell_cycle"):
         words.append(f"cell-cycle scores are those of marker genes of the S and G2/M phases {cite('cell_cycle')}")
     if any_of("trajectory"):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sclamp.plot.metrics import GROUP_COLOURS
 from sclamp.plot.scoreboard import Board, Cell, Column, Row, full_bar, interval, number, only
+from sclamp.report.words import joined
 
 PARTS: dict[str, tuple[str, ...]] = {
     "scores": ("aggregate", "bio", "batch"),
@@ -140,7 +141,7 @@ def _noise(cell: Cell) -> str:
     if not cell.estimate.has_interval:
         return ""
     rank = "" if math.isnan(cell.estimate.rank) else f"; rank {cell.estimate.rank:.0f}"
-    over = f"{cell.n} seeds and cells" if cell.estimate.over_seeds else "cells"
+    over = joined([*[f"{cell.n} seeds"] * cell.estimate.over_seeds, *["cells"] * cell.estimate.over_cells])
     ends = f"{number(cell.estimate.low)} to {number(cell.estimate.high)}"
     return f"95% interval over {over}: {ends}{rank}"
 
