@@ -21,6 +21,7 @@ include: "workflow/rules/gene_priors.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/score.smk"
+include: "workflow/rules/left_out.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 

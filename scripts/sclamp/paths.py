@@ -21,6 +21,8 @@ class Paths:
         self.run = f"{self.dataset}/models/{{model}}/seed_{{seed}}"
         self.report = f"{self.out}/report.html"
         self.scores = f"{self.out}/summary/scores.parquet"
+        self.intervals = f"{self.out}/summary/intervals.parquet"
+        self.comparisons = f"{self.out}/summary/comparisons.parquet"
 
     # --- data -------------------------------------------------------------------------------------------------------
 
@@ -46,6 +48,10 @@ class Paths:
     def counts(self, dataset: str, model: str) -> str:
         """Packed counts of the genes that a model (or control) reads."""
         return f"{self.out}/datasets/{dataset}/genes/{self._selection(model)}.h5ad"
+
+    def counts_of_controls(self, dataset: str) -> str:
+        """Packed counts of the genes by which a dataset is described on its own."""
+        return f"{self.out}/datasets/{dataset}/genes/{self.plan.selection_of_controls}.h5ad"
 
     def _selection(self, model: str) -> str:
         if model in self.plan.models:
@@ -96,6 +102,25 @@ class Paths:
         pca = self.plan.pca
         return [self.of_run("cell_embedding.parquet", wildcards.dataset, pca, wildcards.seed)] if pca else []
 
+    def expression(self, wildcards: Any) -> list[str]:
+        """What the expression of a dataset says by itself: ingredients of scores, made once."""
+        folder = f"{self.out}/datasets/{wildcards.dataset}"
+        return [f"{folder}/expression.json", f"{folder}/expression.parquet"]
+
+    def embedding_of_control(self, wildcards: Any) -> list[str]:
+        """The principal components that a control deals out anew; none for other controls."""
+        return self.reference_embedding(wildcards) if wildcards.control.startswith("shuffled") else []
+
+    def left_out_priors(self, wildcards: Any) -> dict[str, str]:
+        """Name -> matched gene prior without the left-out genes, for the priors that a model reads."""
+        model = self.plan.model(wildcards.model)
+        folder = f"{self.out}/datasets/{wildcards.dataset}/left_out/{model.settings.genes}/seed_{wildcards.seed}"
+        return {name: f"{folder}/{name}.parquet" for name in model.gene_priors}
+
+    def gene_terms(self) -> list[str]:
+        """The user's annotation of genes."""
+        return [self.plan.evaluate.gene_terms] if self.plan.evaluate.gene_terms else []
+
     def of_every_run(self, name: str, models: Iterable[str], dataset: str | None = None) -> list[str]:
         """One file of each run of these models."""
         datasets = [dataset] if dataset else list(self.plan.datasets)
@@ -124,8 +149,16 @@ class Paths:
     @property
     def all_scores(self) -> list[str]:
         """Every score table."""
-        integration = self.of_every_run("scores/integration.parquet", self.plan.scored + self.plan.controls)
-        return integration + self.of_every_run("scores/reconstruction.parquet", self.plan.scored)
+        plan = self.plan
+        scores = self.of_every_run("scores/integration.parquet", plan.scored + plan.controls)
+        scores += self.of_every_run("scores/reconstruction.parquet", plan.scored)
+        scores += self.of_every_run("scores/genes.parquet", self.with_genes)
+        return scores + self.of_every_run("scores/left_out_genes.parquet", plan.left_out)
+
+    @property
+    def all_replicates(self) -> list[str]:
+        """Every table of resampled scores."""
+        return self.of_every_run("replicates.parquet", self.plan.scored + self.plan.controls)
 
     @property
     def all_figures(self) -> list[str]:
@@ -133,12 +166,18 @@ class Paths:
         plan = self.plan
         figures = self.of_every_run("figures/umap.png", plan.scored)
         figures += self.of_every_run("figures/training.png", plan.names(gradient=True))
-        figures += self.of_every_run("figures/genes.png", [m for m in plan.models if self.has_gene_side(m)])
-        return figures + [f"{self.out}/figures/{d}/scores.png" for d in plan.datasets]
+        figures += self.of_every_run("figures/reconstruction.png", plan.scored)
+        figures += self.of_every_run("figures/genes.png", self.with_genes)
+        figures += self.of_every_run("figures/modules.png", self.with_genes)
+        figures += self.of_every_run("figures/markers.png", self.with_genes)
+        for kind in ("scores", "ranking", *(["prior_benefit"] if plan.prior_controls else [])):
+            figures += [f"{self.out}/figures/{d}/{kind}.png" for d in plan.datasets]
+        return [*figures, f"{self.out}/figures/cost.png"]
 
-    def has_gene_side(self, model: str) -> bool:
-        """True for models that read gene priors, and so embed genes."""
-        return bool(self.plan.model(model).gene_priors)
+    @property
+    def with_genes(self) -> list[str]:
+        """Scored models that read gene priors, and so embed genes."""
+        return [name for name in self.plan.scored if self.plan.models[name].gene_priors]
 
     def missing_files(self) -> list[str]:
         """One sentence for each file that the configuration names and that does not exist."""
@@ -150,6 +189,7 @@ class Paths:
         for name, selection in self.plan.gene_selections.items():
             named[f"gene_selections.{name}.file"] = (selection.file,) if selection.file else ()
         named |= {f"markers.{d}": (path,) for d, path in self.plan.markers.items()}
+        named["evaluate.gene_terms"] = tuple(self.gene_terms())
         problems = []
         for key, paths in named.items():
             for path in paths:

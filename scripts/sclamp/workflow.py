@@ -133,7 +133,8 @@ def plan(raw: Any) -> Plan:
     for name, settings in config.models.items():
         for control in getattr(settings, "prior_controls", ()):
             _add_prior_control(planned, name, asked[name], control, asked)
-    if "pca" in config.sections.evaluate.controls and planned.pca is None:
+    made_of_pca = [name for name in config.sections.evaluate.controls if name.startswith(("pca", "shuffled"))]
+    if made_of_pca and planned.pca is None:
         name = "pca" if "pca" not in planned.models else "pca_baseline"
         planned.models[name] = PlannedModel(PCASettings(genes=planned.selection_of_controls))
     return planned

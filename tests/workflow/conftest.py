@@ -49,9 +49,15 @@ def small_config(**more):
         "models": {
             "pca": {"mode": "pca", "latent_dim": 10},
             "beta_vae": {"mode": "beta_vae"},
-            "direct": {"mode": "direct", "gene_priors": ["vectors"]},
+            "direct": {"mode": "direct", "gene_priors": ["vectors"], "prior_controls": ["shuffled", "none"]},
         },
-        "evaluate": {"controls": ["pca", "random"], "resolutions": [0.5, 1.0], "neighbors": 30},
+        "evaluate": {
+            "controls": ["pca", "random", "shuffled", "label_onehot", "batch_onehot"],
+            "resolutions": [0.5, 1.0],
+            "neighbors": 30,
+            "bootstrap": 20,
+            "left_out_genes": 0.2,
+        },
         "seeds": [1],
         "resources": {"threads": 1},
     }

@@ -8,7 +8,8 @@ import pytest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("finished")]
 
-SUMMARY = {"summarize_scores", "plot_scores", "write_report"}
+OF_A_DATASET = {"plot_scores", "plot_ranking", "plot_prior_benefit"}
+SUMMARY = {"summarize_scores", "plot_cost", "write_report"} | OF_A_DATASET
 OF_A_RUN = {
     "export_embeddings",
     "find_neighbors",
@@ -16,7 +17,9 @@ OF_A_RUN = {
     "score_reconstruction",
     "layout_umap",
     "plot_umap",
+    "plot_reconstruction",
 }
+READ_PRIORS = {"direct", "direct.prior=shuffled"}
 
 
 @contextlib.contextmanager
@@ -35,7 +38,7 @@ def rules(jobs):
 
 
 def models(jobs, rule):
-    return {part.split("=")[1] for r, w in jobs if r == rule for part in w.split(", ") if part.startswith("model=")}
+    return {part.split("=", 1)[1] for r, w in jobs if r == rule for part in w.split(", ") if part.startswith("model=")}
 
 
 def test_after_a_finished_run_nothing_is_to_be_done(finished, config):
@@ -63,9 +66,12 @@ def test_resolution_redraws_figures_and_computes_nothing(finished, config):
         "plot_umap",
         "plot_training",
         "plot_genes",
-        "plot_scores",
+        "plot_markers",
+        "plot_modules",
+        "plot_reconstruction",
+        "plot_cost",
         "write_report",
-    }
+    } | OF_A_DATASET
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,7 @@ def test_resolution_redraws_figures_and_computes_nothing(finished, config):
             "gene_priors",
             {
                 "vectors": {"source": "file", "path": "vectors.csv", "id_column": "gene"},
-                "unused": {"source": "shuffled", "of": "vectors"},
+                "unused": {"source": "gaussian", "of": "vectors"},
             },
         ),
     ],
@@ -89,7 +95,8 @@ def test_an_unrelated_key_reruns_nothing(finished, config, section, value):
 def test_code_of_a_family_reruns_that_family_only(finished, config):
     with edited(finished.folder / "scripts/sclamp/models/scilama.py", lambda text: text + "\n_CHANGED = 1\n"):
         jobs = finished.jobs(config=config)
-    assert models(jobs, "train_model") == {"beta_vae", "direct"}
+    assert models(jobs, "train_model") == {"beta_vae"} | READ_PRIORS
+    assert models(jobs, "train_left_out") == READ_PRIORS
     assert "fit_model" not in rules(jobs)
     assert "pca" not in models(jobs, "export_embeddings")
     assert {"prepare_cells", "select_genes", "match_gene_prior"} & rules(jobs) == set()
@@ -98,7 +105,7 @@ def test_code_of_a_family_reruns_that_family_only(finished, config):
 def test_code_of_a_metric_reruns_scores_only(finished, config):
     with edited(finished.folder / "scripts/sclamp/evaluate/lisi.py", lambda text: text + "\n_CHANGED = 1\n"):
         jobs = finished.jobs(config=config)
-    assert rules(jobs) == {"score_integration"} | SUMMARY
+    assert rules(jobs) == {"score_integration", "plot_umap"} | SUMMARY
 
 
 def test_registering_a_mode_reruns_nothing(finished, config):
@@ -133,20 +140,27 @@ def test_a_new_seed_runs_only_its_own_jobs(finished, config):
         rules(jobs) & {"check_dataset", "prepare_cells", "select_genes", "match_gene_prior", "build_gene_prior"}
         == set()
     )
-    assert models(jobs, "train_model") == {"beta_vae", "direct"}
+    assert models(jobs, "train_model") == {"beta_vae"} | READ_PRIORS
 
 
 def test_a_new_dataset_runs_only_its_own_jobs(finished, config):
     config["datasets"]["two"] = copy.deepcopy(config["datasets"]["one"]) | {"path": "two.h5ad"}
     jobs = finished.jobs(config=config)
-    assert {rule for rule, w in jobs if "dataset=one" in w} <= {"plot_scores"}
+    assert {rule for rule, w in jobs if "dataset=one" in w} <= OF_A_DATASET
     assert "build_gene_prior" not in rules(jobs)
-    assert models(jobs, "train_model") == {"beta_vae", "direct"}
+    assert models(jobs, "train_model") == {"beta_vae"} | READ_PRIORS
 
 
 def test_a_score_setting_trains_nothing(finished, config):
     config["evaluate"]["resolutions"] = [0.5, 1.5]
-    assert rules(finished.jobs(config=config)) == {"score_integration"} | SUMMARY
+    assert rules(finished.jobs(config=config)) == {"score_integration", "plot_umap"} | SUMMARY
+
+
+def test_a_further_prior_control_trains_only_itself(finished, config):
+    config["models"]["direct"]["prior_controls"].append("onehot")
+    jobs = finished.jobs(config=config)
+    assert models(jobs, "train_model") == models(jobs, "train_left_out") == {"direct.prior=onehot"}
+    assert models(jobs, "score_integration") == {"direct.prior=onehot"}
 
 
 def test_a_new_check_prepares_nothing_anew(finished, config):

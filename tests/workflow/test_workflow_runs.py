@@ -23,7 +23,12 @@ def test_results_open_without_our_code(finished):
     assert embedded.obsm["X_direct"].shape == (embedded.n_obs, 4)
     assert embedded.varm["direct"].shape == (embedded.n_vars, 4)
     scores = pd.read_csv(results / "summary/scores.csv")
-    assert {"pca", "beta_vae", "direct", "control_random"} <= set(scores.model)
+    assert {"pca", "beta_vae", "direct", "direct.prior=shuffled", "control_random", "control_shuffled"} <= set(
+        scores.model
+    )
+    assert {"integration", "probe", "unseen_batch", "reconstruction", "imputation", "genes", "left_out_genes"} <= set(
+        scores.task
+    )
     assert set(scores.status) <= {"ok", "not_applicable"}, scores[scores.status == "failed"]
 
 

@@ -1,5 +1,6 @@
 """The plan, names of files, and how scripts are called. Reads: config. Writes: nothing."""
 
+import json
 import os
 import sys
 from pathlib import Path

@@ -10,6 +10,9 @@ rule export_embeddings:
         cells=f"{RUN}/cell_embedding.parquet",
         genes=f"{RUN}/gene_embedding.parquet",
         reconstruction=f"{RUN}/reconstruction.parquet",
+        imputation=f"{RUN}/imputation.parquet",
+        pairs=f"{RUN}/reconstruction_pairs.parquet",
+        variability=f"{RUN}/gene_variability.parquet",
     log:
         f"{RUN}/logs/export.log",
     benchmark:
@@ -24,17 +27,21 @@ rule export_embeddings:
         runtime=minutes(PLAN, base=15, per_input_gb=30),
     params:
         layout=PLAN.export.layout,
+        masked_share=PLAN.evaluate.masked_share,
         code=lambda w: code_of("export_embeddings.py", PLAN.model(w.model).mode),
     shell:
         "{PYTHON} {SCRIPTS:q}/export_embeddings.py --model {input.model:q} --counts {input.counts:q}"
         " --cells {output.cells:q} --genes {output.genes:q} --reconstruction {output.reconstruction:q}"
+        " --imputation {output.imputation:q} --pairs {output.pairs:q} --variability {output.variability:q}"
+        " --masked-share {params.masked_share} --seed {wildcards.seed}"
         " --layout {params.layout} --code {params.code} > {log:q} 2>&1"
 
 
 rule embed_control:
     """Make control '{wildcards.control}' for {wildcards.dataset}, seed {wildcards.seed}."""
     input:
-        lambda w: PATHS.counts(w.dataset, f"control_{w.control}"),
+        counts=lambda w: PATHS.counts(w.dataset, f"control_{w.control}"),
+        of=PATHS.embedding_of_control,
     output:
         f"{DATASET}/models/control_{{control}}/seed_{{seed}}/cell_embedding.parquet",
     log:
@@ -48,10 +55,11 @@ rule embed_control:
         mem_mb=memory(PLAN, base=1000, per_input_mb=1),
         runtime=minutes(PLAN, base=5, per_input_gb=1),
     params:
+        of=lambda w, input: options("--of", *input.of),
         code=code_of("embed_control.py"),
     shell:
-        "{PYTHON} {SCRIPTS:q}/embed_control.py --counts {input:q} --control {wildcards.control}"
-        " --seed {wildcards.seed} --output {output:q} --code {params.code} > {log:q} 2>&1"
+        "{PYTHON} {SCRIPTS:q}/embed_control.py --counts {input.counts:q} --control {wildcards.control}"
+        " {params.of:q} --seed {wildcards.seed} --output {output:q} --code {params.code} > {log:q} 2>&1"
 
 
 rule assemble_embedded:

@@ -6,6 +6,8 @@ rule write_report:
     input:
         checks=PATHS.all_checks,
         scores=PATHS.scores,
+        intervals=PATHS.intervals,
+        comparisons=PATHS.comparisons,
         figures=PATHS.all_figures,
         template=REPORT_TEMPLATE,
     output:

@@ -25,6 +25,33 @@ rule find_neighbors:
         " --output {output:q} --code {params.code} > {log:q} 2>&1"
 
 
+rule describe_expression:
+    """Measure what the expression of {wildcards.dataset} says by itself: ingredients of its scores."""
+    input:
+        cells=f"{DATASET}/cells.h5ad",
+        counts=lambda w: PATHS.counts_of_controls(w.dataset),
+    output:
+        summary=f"{DATASET}/expression.json",
+        cells=f"{DATASET}/expression.parquet",
+    log:
+        f"{DATASET}/logs/expression.log",
+    benchmark:
+        f"{DATASET}/logs/expression.benchmark.tsv"
+    conda:
+        "../../envs/sclamp.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(PLAN, base=2000, per_input_mb=5),
+        runtime=minutes(PLAN, base=20, per_input_gb=60),
+    params:
+        settings=as_json(PLAN.evaluate, only=["seed"]),
+        code=code_of("describe_expression.py"),
+    shell:
+        "{PYTHON} {SCRIPTS:q}/describe_expression.py --cells {input.cells:q} --counts {input.counts:q}"
+        " --settings {params.settings:q} --output {output.summary:q} --per-cell {output.cells:q}"
+        " --code {params.code} > {log:q} 2>&1"
+
+
 rule score_integration:
     """Score the embedding of {wildcards.model}, seed {wildcards.seed}: biology kept, batches mixed."""
     input:
@@ -32,8 +59,11 @@ rule score_integration:
         embedding=f"{RUN}/cell_embedding.parquet",
         neighbors=f"{RUN}/neighbors.parquet",
         reference=PATHS.reference_embedding,
+        expression=PATHS.expression,
     output:
-        f"{RUN}/scores/integration.parquet",
+        scores=f"{RUN}/scores/integration.parquet",
+        replicates=f"{RUN}/replicates.parquet",
+        cells=f"{RUN}/cell_scores.parquet",
     log:
         f"{RUN}/logs/integration.log",
     benchmark:
@@ -46,19 +76,33 @@ rule score_integration:
         runtime=minutes(PLAN, base=20, per_input_gb=600),
     params:
         reference=lambda w, input: options("--reference", *input.reference),
-        settings=as_json(PLAN.evaluate, without=["controls", "neighbors"]),
+        settings=as_json(
+            PLAN.evaluate,
+            only=[
+                "graph_neighbors",
+                "resolutions",
+                "seed",
+                "exact_cells",
+                "bootstrap",
+            ],
+        ),
         code=code_of("score_integration.py"),
     shell:
         "{PYTHON} {SCRIPTS:q}/score_integration.py --cells {input.counts:q} --embedding {input.embedding:q}"
-        " --neighbors {input.neighbors:q} {params.reference:q} --settings {params.settings:q}"
+        " --neighbors {input.neighbors:q} {params.reference:q}"
+        " --expression {input.expression[0]:q} --expression-cells {input.expression[1]:q}"
+        " --settings {params.settings:q}"
         " --dataset {wildcards.dataset:q} --model {wildcards.model:q} --seed {wildcards.seed}"
-        " --output {output:q} --code {params.code} > {log:q} 2>&1"
+        " --output {output.scores:q} --replicates {output.replicates:q} --per-cell {output.cells:q}"
+        " --code {params.code} > {log:q} 2>&1"
 
 
 rule score_reconstruction:
     """Score the reconstruction of test cells by {wildcards.model}, seed {wildcards.seed}."""
     input:
-        f"{RUN}/reconstruction.parquet",
+        reconstruction=f"{RUN}/reconstruction.parquet",
+        imputation=f"{RUN}/imputation.parquet",
+        variability=f"{RUN}/gene_variability.parquet",
     output:
         f"{RUN}/scores/reconstruction.parquet",
     log:
@@ -74,18 +118,60 @@ rule score_reconstruction:
     params:
         code=code_of("score_reconstruction.py"),
     shell:
-        "{PYTHON} {SCRIPTS:q}/score_reconstruction.py --reconstruction {input:q}"
+        "{PYTHON} {SCRIPTS:q}/score_reconstruction.py --reconstruction {input.reconstruction:q}"
+        " --imputation {input.imputation:q} --variability {input.variability:q}"
         " --dataset {wildcards.dataset:q} --model {wildcards.model:q} --seed {wildcards.seed}"
         " --output {output:q} --code {params.code} > {log:q} 2>&1"
 
 
-rule summarize_scores:
-    """Gather all scores in one table."""
+rule score_genes:
+    """Score the gene embedding of {wildcards.model}, seed {wildcards.seed}: markers, modules, co-expression."""
     input:
-        PATHS.all_scores,
+        genes=f"{RUN}/gene_embedding.parquet",
+        cells=f"{RUN}/cell_embedding.parquet",
+        counts=lambda w: PATHS.counts(w.dataset, w.model),
+        table=lambda w: PATHS.genes(w.dataset, w.model),
+        markers=lambda w: PATHS.markers(w.dataset),
+        terms=PATHS.gene_terms(),
     output:
-        table=PATHS.scores,
-        csv=PATHS.scores.replace(".parquet", ".csv"),
+        scores=f"{RUN}/scores/genes.parquet",
+        markers=f"{RUN}/gene_markers.parquet",
+        modules=f"{RUN}/gene_modules.parquet",
+        terms=f"{RUN}/module_terms.parquet",
+    log:
+        f"{RUN}/logs/score_genes.log",
+    benchmark:
+        f"{RUN}/logs/score_genes.benchmark.tsv"
+    conda:
+        "../../envs/sclamp.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(PLAN, base=2000, per_input_mb=5),
+        runtime=minutes(PLAN, base=15, per_input_gb=60),
+    params:
+        markers=lambda w, input: options("--markers", *input.markers),
+        terms=lambda w, input: options("--terms", *input.terms),
+        settings=as_json(PLAN.evaluate, only=["seed", "graph_neighbors"]),
+        code=code_of("score_genes.py"),
+    shell:
+        "{PYTHON} {SCRIPTS:q}/score_genes.py --genes {input.genes:q} --cells {input.cells:q}"
+        " --counts {input.counts:q} --gene-table {input.table:q} {params.markers:q} {params.terms:q}"
+        " --dataset {wildcards.dataset:q} --model {wildcards.model:q} --seed {wildcards.seed}"
+        " --settings {params.settings:q} --output {output.scores:q} --gene-markers {output.markers:q}"
+        " --modules {output.modules:q} --module-terms {output.terms:q} --code {params.code} > {log:q} 2>&1"
+
+
+rule summarize_scores:
+    """Gather all scores; calibrate them, give them intervals, and compare the models."""
+    input:
+        scores=PATHS.all_scores,
+        replicates=PATHS.all_replicates,
+    output:
+        tables=multiext(PATHS.scores.removesuffix(".parquet"), ".parquet", ".csv"),
+        intervals=multiext(PATHS.intervals.removesuffix(".parquet"), ".parquet", ".csv"),
+        comparisons=multiext(
+            PATHS.comparisons.removesuffix(".parquet"), ".parquet", ".csv"
+        ),
     log:
         f"{OUT}/logs/summary.log",
     benchmark:
@@ -97,7 +183,14 @@ rule summarize_scores:
         mem_mb=memory(PLAN, base=1000, per_input_mb=5),
         runtime=minutes(PLAN, base=5, per_input_gb=10),
     params:
+        baseline=options("--baseline", PLAN.pca) if PLAN.pca else [],
+        prior_controls=json.dumps(
+            [control._asdict() for control in PLAN.prior_controls]
+        ),
         code=code_of("summarize_scores.py"),
     shell:
-        "{PYTHON} {SCRIPTS:q}/summarize_scores.py --scores {input:q}"
-        " --output {output.table:q} --csv {output.csv:q} --code {params.code} > {log:q} 2>&1"
+        "{PYTHON} {SCRIPTS:q}/summarize_scores.py --scores {input.scores:q} --replicates {input.replicates:q}"
+        " {params.baseline:q} --prior-controls {params.prior_controls:q}"
+        " --output {output.tables[0]:q} --csv {output.tables[1]:q}"
+        " --intervals {output.intervals[0]:q} --comparisons {output.comparisons[0]:q}"
+        " --code {params.code} > {log:q} 2>&1"
