@@ -77,7 +77,8 @@ def _scored(plan: Plan, found: scores.Scores) -> dict[str, Any]:
     by_part = {
         part: [(name, [t[part] for t in own if part in t]) for name, own in drawn.items()] for part in tables.PARTS
     }
-    groups = {column.shown.group for own in boards.values() for board in own for column in board.columns}
+    columns = [column for own in boards.values() for board in own for column in board.columns]
+    groups = {column.shown.group for column in columns if not column.shown.extra}
     return {
         "tables": by_part,
         "has": {part: any(own for _, own in lists) for part, lists in by_part.items()} | {"unseen": "unseen" in groups},
