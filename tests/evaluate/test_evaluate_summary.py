@@ -146,6 +146,19 @@ def test_each_dataset_and_set_of_cells_has_its_own_controls() -> None:
     assert below["d", "held_out", "m"] == "control_random"
 
 
+def test_a_baseline_within_noise_is_no_bar() -> None:
+    means = {"near": (0.60, 0.62, 0.61), "far": (0.30, 0.31, 0.32), "pca": (0.62, 0.61, 0.63)}
+    where = {"dataset": "d", "cells": "all", "task": "integration", "metric": "total", "status": "ok"}
+    rows = [
+        {**where, "model": model, "seed": seed, "value": value}
+        for model, values in means.items()
+        for seed, value in enumerate(values)
+    ]
+    table = summarize(pd.DataFrame(rows), read_resampled([]), baseline="pca").intervals.set_index("model")
+    assert table["mean"]["pca"] > table["mean"]["near"] and table["rank"]["near"] == table["rank"]["pca"]
+    assert table["below_control"].to_dict() == {"near": "", "far": "pca", "pca": ""}
+
+
 def test_replicates_without_rows_or_resamples_are_no_error(tmp_path: Path) -> None:
     where = {"dataset": "d", "model": "m", "seed": 1, "cells": "all", "task": "t", "metric": "x"}
     empty = pd.DataFrame({**{k: [v] for k, v in where.items()}, "replicates": [np.array([], float)]})

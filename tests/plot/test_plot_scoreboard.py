@@ -180,12 +180,6 @@ def test_intervals_ranks_and_calibrated_values_are_joined(
     assert (other.has_intervals, other.has_calibrated, other.place(other.rows[0])) == (False, False, "")
 
 
-def test_a_baseline_within_noise_is_no_bar(scores: Callable[..., pd.DataFrame], intervals: pd.DataFrame) -> None:
-    intervals.loc[intervals["model"] == "harmony", "below_control"] = "pca"
-    board = boards(scores(), "pancreas", intervals=intervals)[0]
-    assert next(row for row in board.rows if row.model == "harmony").below == []
-
-
 def test_a_table_of_intervals_without_columns_is_named(
     scores: Callable[..., pd.DataFrame], intervals: pd.DataFrame
 ) -> None:

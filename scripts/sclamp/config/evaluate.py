@@ -26,10 +26,10 @@ class Evaluate(Section):
     """Neighbours of each cell in the graph for Leiden, graph connectivity and UMAP."""
     resolutions: tuple[float, ...] = Field((0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0), min_length=1)
     """Leiden resolutions of which the best is taken."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Seed of clustering, k-means and resampling."""
     exact_cells: int = Field(50000, ge=100)
-    """Up to so many cells every score is exact; beyond, the table names what is approximated, and how."""
+    """Up to so many cells scores are exact (but the graph variants of LISI); the table names what is approximated."""
     bootstrap: int = Field(200, ge=0)
     """Resamples of the cells behind each interval; 0 makes none."""
     masked_share: float = Field(0.1, gt=0, lt=1)

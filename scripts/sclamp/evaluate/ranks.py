@@ -35,14 +35,16 @@ def ranks(intervals: pd.DataFrame, comparisons: pd.DataFrame) -> np.ndarray:
 def below_controls(intervals: pd.DataFrame, baseline: str | None) -> np.ndarray:
     """For each row the controls whose mean total is higher than the model's, joined by commas; empty for controls.
 
-    The baseline counts as a control of all others. Controls that keep the labels (CEILINGS) are left out.
+    intervals: with column rank. The baseline is a model that others are held against: it counts where it also ranks
+    above, beyond noise. Controls that keep the labels (CEILINGS) are left out.
     """
     place = ["dataset", "cells"]
-    totals = intervals.loc[intervals["metric"] == "total", [*place, "model", "mean"]]
+    totals = intervals.loc[intervals["metric"] == "total", [*place, "model", "mean", "rank"]]
     controls = totals["model"].str.startswith(PREFIX) & ~totals["model"].isin(CEILINGS)
     bars = totals[controls | (totals["model"] == baseline)]
     pairs = totals[~totals["model"].str.startswith(PREFIX)].merge(bars, on=place, suffixes=("", "_bar"))
-    above = pairs[(pairs["mean_bar"] > pairs["mean"]) & (pairs["model_bar"] != pairs["model"])]
+    within_noise = (pairs["model_bar"] == baseline) & (pairs["rank_bar"] >= pairs["rank"])
+    above = pairs[(pairs["mean_bar"] > pairs["mean"]) & (pairs["model_bar"] != pairs["model"]) & ~within_noise]
     names = above.sort_values("model_bar").groupby([*place, "model"], observed=True)["model_bar"].agg(",".join)
     if names.empty:
         return np.full(len(intervals), "", dtype=object)

@@ -82,13 +82,13 @@ def _finished(table: pd.DataFrame, limits: pd.DataFrame, compared: pd.DataFrame,
     """Add what stands on the whole table: calibrated values, ranks, controls above."""
     ends = [calibrated(table, limits, name) for name in ("low", "high")]  # swapped where the floor is the larger value
     near = table[["dataset", "cells", "task", "metric"]].merge(limits, how="left")
+    table = table.assign(rank=ranks(table, compared))
     return table.assign(
         calibrated=calibrated(table, limits, "mean"),
         calibrated_low=np.minimum(*ends),
         calibrated_high=np.maximum(*ends),
         floor=near["floor"].to_numpy(),
         ceiling=near["ceiling"].to_numpy(),
-        rank=ranks(table, compared),
         below_control=below_controls(table, baseline),
     )[list(INTERVALS)]
 

@@ -180,14 +180,13 @@ def _order(board: Board) -> None:
 
 
 def _below(board: Board, row: Row, ranking: int) -> list[str]:
-    """By the table of intervals where it knows the model, else by means; the baseline only beyond noise."""
+    """By the table of intervals where it knows the model, else by means."""
     own = row.cells[ranking]
     found = []
     for bar in board.of_kind("baseline", "control"):
         theirs = bar.cells[ranking]
         above = theirs.value > own.value if own.estimate is NOTHING else bar.model in own.estimate.below
-        within_noise = bar.kind == "baseline" and theirs.estimate.rank >= own.estimate.rank
-        if above and not within_noise and bar.model not in CEILINGS:
+        if above and bar.model not in CEILINGS:
             found.append(bar.model)
     return found
 
