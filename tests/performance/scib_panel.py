@@ -5,8 +5,9 @@ NMI and ARI of k-means, label silhouette, isolated labels, cLISI; BRAS, iLISI, k
 Each round starts a process of either, which computes the panel twice. warm: CPU seconds of the second panel; cold:
 those of the whole process (its start, imports, reading, compilation) without the second panel. One thread.
 
-The scores must agree: to 1e-3, but for k-means (ours is the mean of ten starts, the Benchmarker has one), iLISI (the
-Benchmarker counts the cell itself among its 90 neighbours) and kBET (its neighbours are approximate, ours are exact).
+The scores must agree: to 1e-3, but for k-means (the Benchmarker has one start, whose score must lie among those of our
+ten starts), iLISI (it counts the cell itself among its 90 neighbours: 2e-3) and kBET (its neighbours are approximate,
+ours are exact: 5e-3).
 
 python tests/performance/scib_panel.py [--leiden] [--cells N] [--rounds N]
 """
@@ -29,16 +30,15 @@ import numpy as np
 
 GOAL_COLD, GOAL_WARM = 5.0, 1.5
 N_CELLS = 20_000
-KMEANS, LISI, KBET = 0.05, 3e-3, 0.03
 PANEL = {
-    "nmi_kmeans": ("nmi_ari_cluster_labels_kmeans_nmi", KMEANS),
-    "ari_kmeans": ("nmi_ari_cluster_labels_kmeans_ari", KMEANS),
+    "nmi_kmeans": ("nmi_ari_cluster_labels_kmeans_nmi", 1e-3),
+    "ari_kmeans": ("nmi_ari_cluster_labels_kmeans_ari", 1e-3),
     "silhouette_label": ("silhouette_label", 1e-3),
     "isolated_labels_silhouette": ("isolated_labels", 1e-3),
     "clisi_knn": ("clisi_knn", 1e-3),
     "bras": ("bras", 1e-3),
-    "ilisi_knn": ("ilisi_knn", LISI),
-    "kbet": ("kbet_per_label", KBET),
+    "ilisi_knn": ("ilisi_knn", 2e-3),
+    "kbet": ("kbet_per_label", 5e-3),
     "graph_connectivity_directed": ("graph_connectivity", 1e-3),
     "pcr_comparison": ("pcr_comparison", 1e-3),
 }
@@ -109,9 +109,12 @@ def agree(scores: dict[str, Scores], leiden: bool) -> bool:
     """Print the scores of both side by side; True where none differs by more than it may."""
     alike = True
     for ours, (theirs, most) in (PANEL | LEIDEN if leiden else PANEL).items():
-        a, b = scores["ours"][ours], scores["scib-metrics"][theirs]
-        alike &= abs(a - b) <= most
-        print(f"  {ours}: {a:.5f}, scib-metrics {b:.5f}{'' if abs(a - b) <= most else f': differ by more than {most}'}")
+        value, other = scores["ours"][ours], scores["scib-metrics"][theirs]
+        low, high = scores["ours"].get(f"{ours} lowest", value), scores["ours"].get(f"{ours} highest", value)
+        near = low - most <= other <= high + most
+        alike &= near
+        spread = f" ({low:.5f} to {high:.5f})" if low < high else ""
+        print(f"  {ours}: {value:.5f}{spread}, scib-metrics {other:.5f}{'' if near else ', too far'}")
     return alike
 
 
@@ -133,6 +136,7 @@ def repeat(panel: Callable[[embedded.Embedded, bool], Scores], options: argparse
 def our_panel(cells: embedded.Embedded, leiden: bool) -> Scores:
     """As find_neighbors.py and score_integration.py compute it."""
     from sclamp.config.evaluate import Evaluate
+    from sclamp.evaluate import partitions
     from sclamp.evaluate.cells import cell_set
     from sclamp.evaluate.neighbors import find_neighbors
     from sclamp.evaluate.panel import METRICS
@@ -141,7 +145,13 @@ def our_panel(cells: embedded.Embedded, leiden: bool) -> Scores:
     near = find_neighbors(cells.embedding, settings.neighbors)
     given = cell_set(cells.embedding, cells.batches, cells.labels, cells.before, settings.neighbors, settings, near)
     wanted = PANEL | LEIDEN if leiden else PANEL
-    return {metric.name: float(metric.compute(given).value) for metric in METRICS if metric.name in wanted}
+    scores = {metric.name: float(metric.compute(given).value) for metric in METRICS if metric.name in wanted}
+    once = np.ones(len(cells.labels))
+    tables = [partitions.Table(cells.labels, clusters).counts(once) for clusters in given.kmeans]
+    for name, score in {"nmi_kmeans": partitions.nmi, "ari_kmeans": partitions.ari}.items():
+        of_starts = [score(table) for table in tables]
+        scores |= {f"{name} lowest": min(of_starts), f"{name} highest": max(of_starts)}
+    return scores
 
 
 def benchmarker(cells: embedded.Embedded, leiden: bool) -> Scores:
