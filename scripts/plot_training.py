@@ -26,8 +26,8 @@ def main() -> None:
     from sclamp.plot import style, training
 
     settings = parsed(Figures, cli.read_settings(given.settings))
-    named = [text.partition("=") if "=" in text else (Path(text).parent.name, "=", text) for text in given.history]
-    figure = training.draw([training.read_history(name, path) for name, _, path in named])
+    named = [cli.name_and_path(text) if "=" in text else (Path(text).parent.name, text) for text in given.history]
+    figure = training.draw([training.read_history(name, path) for name, path in named])
     style.save(figure, given.output, settings.dpi)
 
 

@@ -81,8 +81,8 @@ def prediction(loaded: Any, counts: Path, priors: Any, device: Any) -> tuple[Pre
 
 def named_path(text: str) -> tuple[str, Path]:
     """Read one NAME=PATH."""
-    name, equals, path = text.partition("=")
-    if not equals or not name or not path:
+    name, path = cli.name_and_path(text)
+    if not name or not path:
         raise argparse.ArgumentTypeError(f"'{text}' is not NAME=PATH")
     return name, Path(path)
 

@@ -58,8 +58,8 @@ def named_paths(texts: list[str]) -> dict[str, Path]:
     """Read NAME=PATH arguments."""
     problems, paths = [], {}
     for text in texts:
-        name, equals, path = text.partition("=")
-        if not equals or not name or not path:
+        name, path = cli.name_and_path(text)
+        if not name or not path:
             problems.append(f"--gene-prior: '{text}' is not NAME=PATH.")
         elif name in paths:
             problems.append(f"--gene-prior: '{name}' is given twice.")

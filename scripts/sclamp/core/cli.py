@@ -46,6 +46,15 @@ def read_settings(text: str) -> dict[str, Any]:
     return value
 
 
+def name_and_path(text: str) -> tuple[str, str]:
+    """Split NAME=PATH, both of which may hold "=" themselves: where a path that exists begins, else at the first.
+
+    Either part is empty where it is missing.
+    """
+    splits = [(text[:at], text[at + 1 :]) for at, sign in enumerate(text) if sign == "="]
+    return next((split for split in splits if split[1] and Path(split[1]).exists()), (splits or [("", "")])[0])
+
+
 def run(main: Callable[[], None]) -> None:
     """Call a script's main function and turn a `UserError` into a message and exit status 1."""
     try:

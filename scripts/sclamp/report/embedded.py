@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from anndata.io import write_elem
 
+from sclamp.core.cli import name_and_path
 from sclamp.core.errors import UserError
 from sclamp.core.files import provenance_of, read_embedding, read_table, written_aside
 from sclamp.core.provenance import provenance
@@ -34,8 +35,8 @@ def parse_runs(texts: Sequence[str]) -> list[Run]:
     """Read NAME=FOLDER texts; lists every text that is malformed, missing or given twice."""
     problems, found = [], []
     for text in texts:
-        name, equals, folder = text.partition("=")
-        if not equals or not name or not folder:
+        name, folder = name_and_path(text)
+        if not name or not folder:
             problems.append(f"--run: '{text}' is not of the form NAME=FOLDER.")
         elif not Path(folder).is_dir():
             problems.append(f"--run {name}: the folder '{folder}' does not exist.")
