@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=N_CELLS, help="fewer, to try the script")
     options = parser.parse_args()
     if find_spec("scib") is None or find_spec("leidenalg") is None:
-        print("leiden_scan was not run: scib or leidenalg is not installed (envs/bench.txt)")
+        print("leiden_scan was not run: scib or leidenalg is not installed (envs/requirements.txt)")
         sys.exit(measure.NOT_RUN)
     print(f"Leiden at ten resolutions, {options.cells} cells, one thread, {measure.hardware()}")
     from sclamp.evaluate.graph import fuzzy_graph
