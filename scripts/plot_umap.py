@@ -15,8 +15,6 @@ def main() -> None:
     arguments.add_argument("--cells", required=True, help="an .h5ad with the cells' label, batch and split")
     arguments.add_argument("--cell-scores", help="cell_scores.parquet of the run: a second row of panels")
     arguments.add_argument("--title", default="", help="heading of the figure")
-    words = "say in the heading that the cells were embedded without covariates"
-    arguments.add_argument("--covariate-free", action="store_true", help=words)
     arguments.add_argument("--output", required=True, help="the PNG; the SVG is written beside it")
     cli.add_settings(arguments, "section `figures` of the configuration")
     given = arguments.parse_args()
@@ -30,8 +28,7 @@ def main() -> None:
     ids, at = read_layout(given.umap)
     columns, total = read_categories(given.cells, ids, ["label", "batch", "split"])
     scores = cell_scores.read_scores(given.cell_scores, ids) if given.cell_scores else {}
-    title = f"{given.title}, without covariates".lstrip(", ") if given.covariate_free else given.title
-    style.save(umap.draw(at, columns, title, total, scores), given.output, settings.dpi)
+    style.save(umap.draw(at, columns, given.title, total, scores), given.output, settings.dpi)
 
 
 if __name__ == "__main__":

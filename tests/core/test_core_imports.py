@@ -20,7 +20,6 @@ MAY_IMPORT = {
     "export_embeddings.py": {"torch", "numba"},
     "embed_cells.py": {"torch", "numba"},
     "score_left_out_genes.py": {"torch", "numba"},
-    "score_left_out_genes.py": {"torch", "numba"},
     # Reads the names of a prior's genes through the module that also opens checkpoints; it opens none.
     "check_dataset.py": {"torch"},
     "build_gene_prior.py": {"torch", "transformers", "sentence_transformers", "sklearn"},

@@ -115,8 +115,8 @@ def test_the_script_draws_both_rows(
     columns = {name: rng.uniform(size=120).astype("f4") for name in SCORES}
     write_table(path, {"cell_id": [f"cell{i}" for i in range(120)], **columns})
     files = ("--umap", layout(), "--cells", tiny_counts(), "--title", "direct")
-    words = drawn("plot_umap.py", *files, "--cell-scores", path, "--covariate-free")
-    for text in ("direct, without covariates", "Cell type", "Split", *(score.title for score in SCORES.values())):
+    words = drawn("plot_umap.py", *files, "--cell-scores", path)
+    for text in ("direct", "Cell type", "Split", *(score.title for score in SCORES.values())):
         assert text in words
     words = drawn("plot_umap.py", *files)
-    assert "without covariates" not in words and "LISI" not in words
+    assert "LISI" not in words

@@ -62,16 +62,20 @@ def test_a_setting_of_the_gene_maps_reruns_the_gene_maps_only(finished, config):
 
 def test_resolution_redraws_figures_and_computes_nothing(finished, config):
     config["figures"] = {"dpi": 80}
-    assert rules(finished.jobs(config=config)) == {
-        "plot_umap",
-        "plot_training",
-        "plot_genes",
-        "plot_markers",
-        "plot_modules",
-        "plot_reconstruction",
-        "plot_cost",
-        "write_report",
-    } | OF_A_DATASET
+    assert (
+        rules(finished.jobs(config=config))
+        == {
+            "plot_umap",
+            "plot_training",
+            "plot_genes",
+            "plot_markers",
+            "plot_modules",
+            "plot_reconstruction",
+            "plot_cost",
+            "write_report",
+        }
+        | OF_A_DATASET
+    )
 
 
 @pytest.mark.parametrize(

@@ -71,15 +71,6 @@ def _codes(column: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
     return known.codes.to_numpy().astype(np.int64), tuple(map(str, known.categories))
 
 
-def read_reconstruction(path: str | Path) -> dict[str, np.ndarray]:
-    """The columns scope, pearson, spearman, mse of a reconstruction.parquet."""
-    table = read_table(path)
-    needed = ("scope", "pearson", "spearman", "mse")
-    if missing := [name for name in needed if name not in table.column_names]:
-        raise UserError(*(f"{path}: " + unknown("column", name, table.column_names) for name in missing))
-    return {name: table[name].to_numpy(zero_copy_only=False) for name in needed}
-
-
 def check_same_cells(ids: np.ndarray, of: str | Path, expected: np.ndarray, source: str | Path) -> None:
     """Stop unless both files hold the same cells in the same order."""
     if len(ids) != len(expected):

@@ -1,17 +1,14 @@
-"""Silhouettes of labels and batches, and BRAS."""
+"""Silhouettes: how much nearer a cell is to its own group than to the next."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from sclamp.evaluate.measure import NotApplicable, Unscorable
-
 BLOCK = 256
 """Cells on a side of the tiles in which distances are computed: half a megabyte."""
-Widths = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class _Block(NamedTuple):
@@ -77,48 +74,3 @@ def _widths(within: np.ndarray, between: np.ndarray, alone: np.ndarray) -> np.nd
     largest = np.maximum(within, between)
     largest[largest == 0] = 1  # identical cells: the difference is 0 as well
     return np.where(alone, 0.0, (between - within) / largest)
-
-
-def silhouette_batch(points: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> float:
-    """Mean over labels of the mean of 1 - |silhouette of the batches within the label| (scIB's batch ASW)."""
-    return _mean_over_labels(points, labels, batches, silhouette_widths)
-
-
-def bras(points: np.ndarray, labels: np.ndarray, batches: np.ndarray) -> float:
-    """Batch-removal-adapted silhouette (Rautenstrauch & Ohler 2025).
-
-    As `silhouette_batch`, with the cosine distance and, instead of the nearest other batch, the mean distance to all
-    cells of other batches.
-    """
-    lengths = np.linalg.norm(points, axis=1)
-    if (lengths == 0).any():
-        raise Unscorable(f"{(lengths == 0).sum()} of {len(points)} cells are the zero vector, which has no direction")
-    return _mean_over_labels(points / lengths[:, None], labels, batches, _cosine_widths)
-
-
-def _cosine_widths(directions: np.ndarray, batches: np.ndarray) -> np.ndarray:
-    """Silhouettes with cosine distances to all cells of other batches; directions (n, d) of length 1.
-
-    The sum of 1 - x.y over the cells y of a batch is its size minus x times the sum of y: no pair is looked at.
-    """
-    sizes = np.bincount(batches)
-    totals = np.zeros((len(sizes), directions.shape[1]))
-    np.add.at(totals, batches, directions)
-    sums = sizes - directions @ totals.T
-    own = sums[np.arange(len(directions)), batches]
-    n_own = sizes[batches]
-    within = np.maximum(own, 0) / np.maximum(n_own - 1, 1)
-    between = np.maximum(sums.sum(axis=1) - own, 0) / (len(directions) - n_own)
-    return _widths(within, between, alone=n_own == 1)
-
-
-def _mean_over_labels(points: np.ndarray, labels: np.ndarray, batches: np.ndarray, widths: Widths) -> float:
-    means = []
-    for label in np.unique(labels):
-        of_label = labels == label
-        found, codes = np.unique(batches[of_label], return_inverse=True)
-        if 1 < len(found) < len(codes):
-            means.append(np.mean(1 - np.abs(widths(points[of_label], codes))))
-    if not means:
-        raise NotApplicable("no label has cells of two batches, with two cells of one")
-    return float(np.mean(means))

@@ -21,6 +21,7 @@ SCORES = {
     ("reconstruction", "pearson"): "Reconstruction,\nPearson",
     ("imputation", "pearson"): "Masked entries,\nPearson",
     ("left_out_genes", "pearson_gene"): "Genes left out,\nPearson per gene",
+    ("left_out_genes", "pearson_cell"): "Genes left out,\nPearson per cell",
     ("genes", "marker_auroc"): "Marker genes,\nAUROC",
     ("genes", "coexpression_spearman"): "Co-expression,\nSpearman",
 }

@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sclamp.plot.metrics import GROUP_COLOURS
 from sclamp.plot.scoreboard import CONTROL, SCOPES, Kind
 from sclamp.plot.standings import Block, Panel, Point
-from sclamp.plot.style import BAD, GROUPS, INK, MUTED, RULE, new_figure, short, styled
+from sclamp.plot.style import BAD, INK, MUTED, RULE, new_figure, short, styled
 
 ROW, HEAD, FOOT = 0.235, 0.62, 0.42
 """Inches: height of a row, of a block's headings, of its axis."""
@@ -66,7 +67,7 @@ def _draw_block(figure: Figure, block: Block, left: float, top: float) -> None:
 
 
 def _draw_panel(axes: Axes, block: Block, panel: Panel) -> None:
-    colour = GROUPS["aggregate" if panel.metric == "total" else panel.metric]
+    colour = GROUP_COLOURS["aggregate" if panel.metric == "total" else panel.metric]
     axes.set_title(TITLES[panel.metric], color=colour, pad=5)
     axes.set_ylim(len(block.models) - 0.5, -0.5)
     axes.set_yticks([])
@@ -156,14 +157,14 @@ def _legend(figure: Figure, blocks: list[Block], top: float) -> None:
     words: dict[Kind, str] = {"model": "model", "baseline": "baseline", "prior": "prior replaced", "control": "control"}
     marks = []
     for kind in [kind for kind in words if kind in kinds]:
-        ink = MUTED if kind in UNRANKED else GROUPS["aggregate"]
+        ink = MUTED if kind in UNRANKED else GROUP_COLOURS["aggregate"]
         face = "white" if kind in UNRANKED else ink
         marks.append(Line2D([], [], marker=MARKS[kind], color=ink, markerfacecolor=face, label=words[kind], **line))
     marks.append(Line2D([], [], marker="v", color=BAD, label="Total below a control", **line))
     if _any(blocks, "low"):
-        marks.append(Line2D([], [], color=GROUPS["aggregate"], linewidth=4.5, alpha=0.35, label="95% interval"))
+        marks.append(Line2D([], [], color=GROUP_COLOURS["aggregate"], linewidth=4.5, alpha=0.35, label="95% interval"))
     if _any(blocks, "low_seeds"):
-        marks.append(Line2D([], [], color=GROUPS["aggregate"], linewidth=1.1, label="of seeds alone"))
+        marks.append(Line2D([], [], color=GROUP_COLOURS["aggregate"], linewidth=1.1, label="of seeds alone"))
     figure.legend(handles=marks, loc="upper left", bbox_to_anchor=(0.0, top), ncols=len(marks), columnspacing=1.1)
 
 

@@ -27,15 +27,6 @@ PALETTE = tuple(
 )
 INK, MUTED, RULE, NOTHING = "#1A1D21", "#5F6872", "#D5DAE0", "#CFD4DA"
 TRAIN, VALIDATION, BAD = "#0072B2", "#D55E00", "#B3261E"
-GROUPS = {
-    "aggregate": "#37474F",
-    "bio": "#0072B2",
-    "batch": "#009E73",
-    "reconstruction": "#B26A00",
-    "probe": "#7A4FA3",
-    "other": "#5F6872",
-}
-"""Colour of each group of scores."""
 
 _LOOK: Any = {
     "font.family": "sans-serif",
