@@ -67,7 +67,7 @@ def cost_of(n_cells: int, threads: int, bootstrap: int) -> dict[str, Cost]:
             arguments += [f"--{output}", str(folder / f"{output}.parquet")]
         found["score_integration.py"] = cost(arguments, "score_integration.py", threads)
         check(folder / "output.parquet")
-        print(f"  slowest, in seconds: {slowest(folder / 'output.parquet')}")
+        print(f"  slowest, in elapsed seconds: {slowest(folder / 'output.parquet')}")
     for script, spent in found.items():
         print(
             f"  {n_cells} cells, {script}: {spent.cpu:.0f} CPU s, {spent.wall:.0f} s, {spent.gigabytes:.2f} GB",
