@@ -49,7 +49,7 @@ def small_config(**more):
         "models": {
             "pca": {"mode": "pca", "latent_dim": 10},
             "beta_vae": {"mode": "beta_vae"},
-            "direct": {"mode": "direct", "gene_priors": ["vectors"], "prior_controls": ["shuffled", "none"]},
+            "direct": {"mode": "direct", "gene_priors": ["vectors"], "prior_controls": ["shuffled"]},
         },
         "evaluate": {
             "controls": ["pca", "random", "shuffled", "label_onehot", "batch_onehot"],
