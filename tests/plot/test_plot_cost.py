@@ -11,7 +11,7 @@ import pytest
 
 from sclamp.core.errors import UserError
 from sclamp.plot import cost
-from sclamp.plot.cost import duration, read_steps, size
+from sclamp.plot.cost import duration, read_steps, step_name, size
 
 HEAD = "s\th:m:s\tmax_rss\tcpu_time\n"
 
@@ -98,3 +98,16 @@ def test_nothing_measured_and_no_folder(
     assert "No benchmark file (*.benchmark.tsv) is below" in drawn("plot_cost.py", "--results", tmp_path / "empty")
     with pytest.raises(UserError, match="nowhere is no folder"):
         run_script("plot_cost.py", "--results", tmp_path / "nowhere", "--output", tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(
+    ("folder", "stem", "words"),
+    [
+        ("datasets/*/logs", "left_out_hvg_text_seed_1", "leave genes out"),
+        ("datasets/*/models/*/*/logs", "left_out_genes", "left out genes"),
+        ("logs", "gene_prior_text", "build gene prior"),
+        ("datasets/*/logs", "gene_prior_hvg_text", "match gene prior"),
+    ],
+)
+def test_steps_are_named_by_what_they_do_not_by_what_they_make(folder: str, stem: str, words: str) -> None:
+    assert step_name(folder, stem) == words

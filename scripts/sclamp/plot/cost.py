@@ -18,8 +18,10 @@ from sclamp.plot.style import INK, MUTED, RULE, TRAIN, VALIDATION, new_figure, s
 
 ENDING = ".benchmark.tsv"
 FOLDERS = ("logs", "datasets/*/logs", "datasets/*/models/*/*/logs")
-NAMED = {"logs": {"gene_prior_": "build gene prior"}, "datasets/*/logs": {"gene_prior_": "match gene prior",
-         "genes_": "select genes"}}  # fmt: skip
+NAMED = {
+    "logs": {"gene_prior_": "build gene prior"},
+    "datasets/*/logs": {"gene_prior_": "match gene prior", "genes_": "select genes", "left_out_": "leave genes out"},
+}
 """Steps whose file names go on with the name of what they make."""
 ROW, WIDTH, GAP = 0.26, 3.3, 0.75
 
@@ -43,7 +45,7 @@ def read_steps(results: str | Path) -> list[Step]:
     for folder in FOLDERS:
         for path in sorted(Path(results).glob(f"{folder}/*{ENDING}")):
             if numbers := _numbers(path):
-                jobs[_step(folder, path)] += numbers
+                jobs[step_name(folder, path.name.removesuffix(ENDING))] += numbers
     steps = []
     for name, own in jobs.items():
         times = [seconds for seconds, _ in own if math.isfinite(seconds)]
@@ -53,8 +55,8 @@ def read_steps(results: str | Path) -> list[Step]:
     return sorted(steps, key=lambda step: (-step.seconds if math.isfinite(step.seconds) else math.inf, step.name))
 
 
-def _step(folder: str, path: Path) -> str:
-    stem = path.name.removesuffix(ENDING)
+def step_name(folder: str, stem: str) -> str:
+    """Words for the step whose benchmark file has this stem, in one of FOLDERS."""
     known = (words for start, words in NAMED.get(folder, {}).items() if stem.startswith(start))
     return next(known, stem.replace("_", " "))
 

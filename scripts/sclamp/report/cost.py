@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+from sclamp.plot.cost import FOLDERS, step_name
 from sclamp.report.plan import Plan
 
 
@@ -61,7 +62,14 @@ def _number(text: str | None) -> float:
 
 def by_step(jobs: list[Job]) -> list[Cost]:
     """Costs per step of the workflow, the dearest first."""
-    return _grouped(jobs, lambda job: job.step.replace("_", " "), lambda job: f"{job.dataset} {job.model}".strip())
+    return _grouped(
+        jobs, lambda job: step_name(_folder(job), job.step), lambda job: f"{job.dataset} {job.model}".strip()
+    )
+
+
+def _folder(job: Job) -> str:
+    of_all, of_dataset, of_run = FOLDERS
+    return of_run if job.model else of_dataset if job.dataset else of_all
 
 
 def of_training(jobs: list[Job]) -> list[Cost]:

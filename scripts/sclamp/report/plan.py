@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sclamp.core.errors import UserError
+from sclamp.plot.scoreboard import PRIOR_CONTROL
 
 
 class Run(NamedTuple):
@@ -69,9 +70,8 @@ class Plan:
 
     @property
     def shown(self) -> list[str]:
-        """Scored models whose figures are shown: all but those with a control in place of their gene priors."""
-        controls = {control.model for control in self.prior_controls}
-        return [name for name in self.scored if name not in controls]
+        """Scored models whose figures are shown: all but those that only run as a control of another's gene priors."""
+        return [name for name in self.scored if PRIOR_CONTROL not in name]
 
     @property
     def evaluate(self) -> dict[str, Any]:
