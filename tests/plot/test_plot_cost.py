@@ -11,7 +11,7 @@ import pytest
 
 from sclamp.core.errors import UserError
 from sclamp.plot import cost
-from sclamp.plot.cost import duration, read_steps, step_name, size
+from sclamp.plot.cost import duration, read_steps, size, step_name
 
 HEAD = "s\th:m:s\tmax_rss\tcpu_time\n"
 
