@@ -48,7 +48,7 @@ def test_a_panel_per_score_with_held_out_cells_where_there_are_any() -> None:
     figure = prior_benefit.draw(comparisons(), "pancreas")
     assert [axes.get_title(loc="left") for axes in figure.axes] == list(SCORES.values())
     scopes = [next(t.get_text() for t in axes.texts if t.get_text().endswith("cells")) for axes in figure.axes]
-    assert scopes == ["held-out cells", "all cells", *["held-out cells"] * 5]
+    assert scopes == ["held-out cells", "all cells", *["held-out cells"] * 6]
     expected = [(0.04, TRAIN, True), (-0.03, MUTED, False), (0.04, TRAIN, True), (-0.03, BAD, True)]
     assert _points(figure.axes[0]) == expected
     assert [value for value, _, _ in _points(figure.axes[1])] == pytest.approx([0.54, 0.47, 0.54, 0.47])
@@ -76,10 +76,10 @@ def test_a_pair_without_a_value_says_so_and_others_are_drawn() -> None:
     table.loc[table["metric"] == "marker_auroc", ["low", "high"]] = NAN
     table = table[table["metric"] != "coexpression_spearman"]
     figure = prior_benefit.draw(table, "pancreas")
-    assert len(figure.axes) == 6
+    assert len(figure.axes) == 7
     assert len(_points(figure.axes[0])) == 3
     assert [t.get_text() for t in figure.axes[0].texts].count("no value") == 1
-    assert len(_points(figure.axes[5])) == 4
+    assert len(_points(figure.axes[6])) == 4
 
 
 @pytest.mark.parametrize(

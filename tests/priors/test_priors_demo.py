@@ -27,7 +27,13 @@ def pancreas() -> ad.AnnData:
 def test_digests_and_size() -> None:
     stated = dict(re.findall(r"^([0-9a-f]{64})  (\S+)$", (DEMO / "README.md").read_text(), re.M))
     ours = {name: digest for digest, name in stated.items() if (DEMO / name).is_file()}
-    assert set(ours) == {"pancreas.h5ad", "gene_descriptions.tsv.gz", "aliases.tsv.gz", "markers.tsv"}
+    assert set(ours) == {
+        "pancreas.h5ad",
+        "gene_descriptions.tsv.gz",
+        "aliases.tsv.gz",
+        "gene_terms.gmt.gz",
+        "markers.tsv",
+    }
     for name, digest in ours.items():
         assert hashlib.sha256((DEMO / name).read_bytes()).hexdigest() == digest, name
     assert sum(path.stat().st_size for path in DEMO.rglob("*") if path.is_file()) < 4e6
