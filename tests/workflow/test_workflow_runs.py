@@ -1,10 +1,18 @@
 """What a run leaves behind, what a failing run leaves behind, and what Snakemake says about a bad configuration."""
 
 import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import anndata
 import pandas as pd
 import pytest
+import yaml
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
 pytestmark = pytest.mark.workflow
 finished_group = pytest.mark.xdist_group("finished")
@@ -94,6 +102,16 @@ def test_a_config_that_is_no_mapping(finished):
 def test_config_overrides_reach_nested_settings(finished, config, override):
     jobs = finished.jobs("--config", override, config=config)
     assert {w for rule, w in jobs if rule == "train_model"} == {"dataset=one, model=beta_vae, seed=1"}
+
+
+@finished_group
+@pytest.mark.parametrize("line", [line for line in README.splitlines() if re.match(r"snakemake .*mine\.yaml", line)])
+def test_commands_of_the_readme_work_as_they_stand(finished, config, line):
+    (finished.folder / "mine.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    words = shlex.split(line, comments=True)
+    command = [sys.executable, "-m", *words, "--dry-run"]
+    done = subprocess.run(command, cwd=finished.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @finished_group
