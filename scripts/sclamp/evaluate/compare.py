@@ -15,6 +15,8 @@ from sclamp.evaluate.controls import OF_PRIOR, PREFIX
 from sclamp.evaluate.noise import Estimate, estimate
 
 ALPHA = 0.05
+FEWEST_SEEDS = 2
+"""With one seed the noise of training is unknown: whatever p the cells give, no model is called better."""
 COLUMNS = (
     "dataset", "cells", "task", "metric", "kind", "model", "other", "seeds", "seeds_dropped", "difference", "low",
     "high", "p", "p_adjusted", "better",
@@ -39,7 +41,7 @@ def compare(block: Block, pairs: Sequence[Pair], kind: Literal["models", "prior"
     difference: mean over the common seeds of model - other. seeds_dropped: seeds of the data set that are not common.
     p: two-sided t test of the paired differences, with the noise of both seeds and cells. p_adjusted: by Holm, over the
     pairs of one score. better: "model" or "other" when p_adjusted < 5%, else "neither". A pair with one common seed
-    knows the noise of the cells only; one without any noise known gets no p.
+    has a p from the noise of the cells only, and no "better"; one without any noise known gets no p.
     """
     pairs = [pair for pair in pairs if set(pair) <= set(block.models)]
     if not pairs:
@@ -49,7 +51,8 @@ def compare(block: Block, pairs: Sequence[Pair], kind: Literal["models", "prior"
     adjusted = holm(p)
     low, high = found.interval()
     sign = block.groups["metric"].map(direction).to_numpy()[:, None]
-    gain = np.where(adjusted < ALPHA, sign * np.sign(found.mean), 0).astype(int)
+    known = (adjusted < ALPHA) & (found.seeds >= FEWEST_SEEDS)
+    gain = np.where(known, sign * np.sign(found.mean), 0).astype(int)
     score, pair = np.nonzero(found.seeds)
     at = score, pair
     names = np.array(pairs, dtype=object)
