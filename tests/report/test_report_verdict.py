@@ -86,7 +86,7 @@ def test_nobody_can_be_told_apart() -> None:
     [
         (
             {"a": [0.70], "b": [0.64]},
-            "There is one seed: the intervals hold the noise of the cells only, not that of training.",
+            "There is one seed: intervals hold the noise of the cells, not that of training; none is called better.",
         ),
         ({"a": [0.70], "pca": [0.80]}, "No model is ahead of the baseline pca."),
         (
@@ -182,7 +182,7 @@ def test_what_priors_add(plan_of: Callable[..., dict[str, Any]], tmp_path: Path)
     assert found.sentences == [
         "direct: the true gene priors change Total by +0.100 [0.080, 0.120] against the same vectors on the wrong "
         "genes (beyond the noise; among 1 other score worse on 1); and Total by +0.010 [-0.010, 0.030] against no gene "
-        "prior (within the noise; among 1 other score none differs)."
+        "prior (no verdict from one seed; among 1 other score none differs)."
     ]
     assert [found.scores[i].metric for i in found.columns] == ["total"]
     assert benefit(read_plan(json.dumps(raw)), boards(table, "d")[0], Comparisons(None, "d", "all")) is None

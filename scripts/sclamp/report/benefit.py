@@ -85,6 +85,8 @@ def _said(board: Board, pair: Pair) -> str:
     at, gain = next(((i, g) for i, g in found if i == board.ranking), found[0])
     title, than = board.columns[at].shown.title, f"against {pair.words}"
     beyond = {True: "beyond the noise", False: "within the noise", None: "not tested"}[gain.beyond]
+    if gain.seeds < 2 and not gain.beyond:  # the noise of training is unknown, whatever the interval
+        beyond = "no verdict from one seed"
     others = [other.verdict for i, other in found if i != at and other.beyond is not None]
     counts = [f"{word} on {others.count(word)}" for word in ("better", "worse") if word in others]
     more = f"; among {counted(len(others), 'other score')} {joined(counts) or 'none differs'}" if others else ""

@@ -9,7 +9,7 @@ from sclamp.plot.scoreboard import CEILINGS, CONTROL, SCOPES, Board, Cell, Row, 
 from sclamp.report.comparisons import Comparisons, Gain
 from sclamp.report.words import joined
 
-ONE_SEED = "There is one seed: the intervals hold the noise of the cells only, not that of training."
+ONE_SEED = "There is one seed: intervals hold the noise of the cells, not that of training; none is called better."
 UNTESTED = "Without tests of the differences small leads mean nothing."
 
 
