@@ -37,13 +37,12 @@ def component_scores(counts: CountMap, rows: np.ndarray, transform: Transform) -
     n_cells, n_genes = len(rows), counts.n_genes
     if n_cells < LEAST_CELLS or n_genes < 1:
         return None
-    total = np.zeros(n_genes)
-    gram = np.zeros((n_genes, n_genes))
     if n_cells <= n_genes and n_cells * n_genes <= DENSE_VALUES:
         (_, dense), *_ = dense_chunks(counts, rows, transform)
         dense -= dense.mean(axis=0)
         values, vectors = _leading(dense @ dense.T)
         return vectors * np.sqrt(values)
+    total, gram = np.zeros(n_genes), np.zeros((n_genes, n_genes))
     for _, dense in dense_chunks(counts, rows, transform):
         total += dense.sum(axis=0)
         gram += dense.T @ dense

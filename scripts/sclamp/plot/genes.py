@@ -62,6 +62,17 @@ def _principal_plane(unit: np.ndarray) -> np.ndarray:
     return 10 * flat / max(np.abs(flat).max(), 1e-12)
 
 
+def frame(axes: Axes) -> None:
+    """What every map of genes has around it: no ticks, equal scales, faint edges, names of its axes."""
+    axes.set(xticks=[], yticks=[])
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.margins(0.04)
+    for spine in axes.spines.values():
+        spine.set_color(NOTHING)
+    axes.set_xlabel("Gene map 1", fontsize=7, color=MUTED, loc="left", labelpad=2)
+    axes.set_ylabel("Gene map 2", fontsize=7, color=MUTED, loc="bottom", labelpad=2)
+
+
 @styled
 def draw(
     at: np.ndarray, symbols: pd.Series, markers: pd.DataFrame, labels: Sequence[str], named: int, title: str
@@ -87,13 +98,7 @@ def draw(
     inks = [palette[name] for name in shown["cell_type"]]
     x, y = at[shown["row"]].T
     axes.scatter(x, y, s=max(3 * size, 16), c=inks or None, linewidths=0.4, edgecolors="white", zorder=3)
-    axes.set(xticks=[], yticks=[])
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.margins(0.04)
-    for spine in axes.spines.values():
-        spine.set_color(NOTHING)
-    axes.set_xlabel("Gene map 1", fontsize=7, color=MUTED, loc="left", labelpad=2)
-    axes.set_ylabel("Gene map 2", fontsize=7, color=MUTED, loc="bottom", labelpad=2)
+    frame(axes)
     figure.text(0.25 / width, 1 - 0.12 / height, title, va="top", size=12, weight="bold")
     count = f"{len(at):,} genes, {len(shown)} markers coloured"
     figure.text((0.25 + MAP) / width, 1 - 0.14 / height, count, va="top", ha="right", color=MUTED)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sclamp.plot.genes import MAP
+from sclamp.plot.genes import MAP, frame
 from sclamp.plot.labels import place
 from sclamp.plot.style import INK, MUTED, NOTHING, colours, dark, new_figure, short, styled
 
@@ -69,13 +69,7 @@ def draw(at: np.ndarray, modules: list[Module], title: str) -> Figure:
         inks[module.rows] = palette[module.name]
     order = np.random.default_rng(0).permutation(len(at))
     axes.scatter(at[order, 0], at[order, 1], s=size, c=list(inks[order]), linewidths=0, alpha=0.85, rasterized=True)
-    axes.set(xticks=[], yticks=[])
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.margins(0.04)
-    for spine in axes.spines.values():
-        spine.set_color(NOTHING)
-    axes.set_xlabel("Gene map 1", fontsize=7, color=MUTED, loc="left", labelpad=2)
-    axes.set_ylabel("Gene map 2", fontsize=7, color=MUTED, loc="bottom", labelpad=2)
+    frame(axes)
     _name_modules(axes, at, modules, palette)
     _legend(figure, modules, palette, (0.25 + MAP + 0.15) / width)
     y = 1 - 0.12 / height
