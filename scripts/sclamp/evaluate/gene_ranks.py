@@ -1,14 +1,10 @@
-"""Ranks with ties averaged, and what is made of them; scipy.stats has them too, for a second of imports."""
+"""What is made of ranks: correlation, and the probability that one kind ranks above the other."""
 
 from __future__ import annotations
 
 import numpy as np
 
-
-def average_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks 1.. of values (n,), ascending; equal values share the mean of their ranks."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
+from sclamp.core.ranks import average_ranks
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sclamp.core.ranks import average_ranks
+
 MEASURES = ("pearson", "spearman", "mse", "rmse", "mae", "cosine")
 
 SCHEMA = pa.schema(
@@ -58,7 +60,7 @@ def agreement(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     mse = float(error @ error) / len(x)
     return {
         "pearson": pearson(x, y),
-        "spearman": pearson(_ranks(x), _ranks(y)),
+        "spearman": pearson(average_ranks(x), average_ranks(y)),
         "mse": mse,
         "rmse": mse**0.5,
         "mae": float(np.abs(error).mean()),
@@ -74,10 +76,3 @@ def pearson(x: np.ndarray, y: np.ndarray) -> float:
 def _cosine(x: np.ndarray, y: np.ndarray, least: float = 0.0) -> float:
     scale = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / scale if scale > least else np.nan
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks, ties averaged; scipy.stats has this too, for half a second of imports."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: np.ndarray = (counts.cumsum() - (counts - 1) / 2)[inverse]
-    return ranks
