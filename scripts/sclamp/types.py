@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sclamp.models.noise import Noise
 
 Split = Literal["train", "val", "test"]
-Want = Literal["counts", "lognorm", "scaled", "labels"]
+Want = Literal["counts", "log_counts", "entries", "lognorm", "scaled", "labels", "embedding"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ class DataSpec:
 
     gene_ids: the model's genes in the order of its inputs. batches, labels: categories seen in training.
     gene_priors: name -> width of each gene prior the model reads. n_cells: number of training cells.
+    batch_columns: first and last + 1 of the covariate columns that say the batch; equal where none do.
+    embedding_width: dimensions of the embedding that a model reads instead of expression, 0 for none.
+    unmeasured: gene panel -> positions of the genes that cells of that panel were not measured for; empty where all
+    cells share one panel.
     """
 
     gene_ids: tuple[str, ...]
@@ -63,6 +67,9 @@ class DataSpec:
     gene_priors: dict[str, int] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
     n_cells: int = 0
+    batch_columns: tuple[int, int] = (0, 0)
+    embedding_width: int = 0
+    unmeasured: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def n_genes(self) -> int:
@@ -89,6 +96,9 @@ class DataSpec:
             gene_priors=raw["gene_priors"],
             recipe=Recipe(**raw["recipe"]),
             n_cells=raw["n_cells"],
+            batch_columns=(raw["batch_columns"][0], raw["batch_columns"][1]),
+            embedding_width=raw["embedding_width"],
+            unmeasured={panel: tuple(genes) for panel, genes in raw["unmeasured"].items()},
         )
 
 
@@ -100,12 +110,25 @@ class GeneStatistics:
     std: Tensor
 
 
+@dataclass(frozen=True)
+class Entries:
+    """The counts of a batch that are not zero, in the order of cells and genes.
+
+    position (m,) int64: cell x genes + gene. count (m,) float32.
+    """
+
+    position: Tensor
+    count: Tensor
+
+
 @dataclass
 class Batch:
     """One minibatch on the model's device. Only the fields that the model's `wants()` names are filled.
 
     rows (n,) int64: positions in the data file. covariates (n, c) float32. batch, label (n,) int64, -1 = unseen
-    or missing. library_size (n,) float32: counts of the whole cell. counts, lognorm, scaled (n, g) float32.
+    or missing. library_size (n,) float32: counts of the whole cell. counts, log_counts (log1p of the counts), lognorm,
+    scaled (n, g) float32. entries: the counts that are not zero. embedding (n, d) float32: by another model.
+    panel (n,) int64: position in `DataSpec.unmeasured`, absent where that is empty.
     noise: where a model draws its Gaussian noise from (absent: it uses the mean).
     """
 
@@ -117,6 +140,10 @@ class Batch:
     lognorm: Tensor | None = None
     scaled: Tensor | None = None
     label: Tensor | None = None
+    log_counts: Tensor | None = None
+    entries: Entries | None = None
+    embedding: Tensor | None = None
+    panel: Tensor | None = None
     noise: Noise | None = None
 
     def __len__(self) -> int:
@@ -125,11 +152,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands. epoch counts from 0; validation is True when the loss is only monitored."""
+    """Where training stands. epoch and step (of all epochs) count from 0; validation: the loss is only monitored."""
 
     epoch: int
     max_epochs: int
     validation: bool = False
+    step: int = 0
 
 
 Status = Literal["ok", "not_applicable", "failed"]

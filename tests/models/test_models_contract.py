@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from sclamp.data.inputs import describe, read_gene_priors, read_inputs
 from sclamp.models.base import ClosedFormModel, GradientModel, Model, prior_buffer
 from sclamp.models.noise import Noise, seed_default_generator
 from sclamp.train.checkpoint import load_model, save_model, start_from
-from sclamp.types import Batch, DataSpec, Progress
+from sclamp.types import Batch, DataSpec, Progress, Want
 
 CPU = torch.device("cpu")
 MODES_TO_TEST = tuple(MODES)
@@ -180,7 +180,7 @@ def test_shapes_and_types(case: Case):
     assert genes is None or (genes.shape == (60, latent) and bool(torch.isfinite(genes).all()))
     x = case.model.reconstruct(case.batch())
     assert x is None or (x.shape == (24, 60) and bool(torch.isfinite(x).all()))
-    assert case.model.wants() <= {"counts", "lognorm", "scaled", "labels"}
+    assert case.model.wants() <= set(get_args(Want))
 
 
 def test_embedding_depends_on_the_cell_alone(case: Case):

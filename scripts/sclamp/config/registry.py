@@ -15,6 +15,7 @@ class Mode:
     after: modes of the runs that come before in a chain of warm starts; each starts from the one before it.
     own_prior: source of the gene prior that the mode brings along, for modes that need none from the user.
     without_prior: mode that is left of this one when its gene priors are taken away.
+    classifier: predicts labels; scored on them, not as an embedding of cells.
     """
 
     settings: str
@@ -23,6 +24,7 @@ class Mode:
     after: tuple[str, ...] = ()
     own_prior: str | None = None
     without_prior: str | None = None
+    classifier: bool = False
 
     @property
     def modules(self) -> tuple[str, str]:

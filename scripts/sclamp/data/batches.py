@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ from sclamp.data.inputs import Inputs
 from sclamp.data.placement import Placement, free_memory, place
 from sclamp.data.stream import cut, read_ahead
 from sclamp.models.base import Stream
-from sclamp.types import Batch, GeneStatistics, Recipe, Want
+from sclamp.types import Batch, Entries, GeneStatistics, Recipe, Want
 
+EXPRESSION: frozenset[Want] = frozenset({"counts", "log_counts", "entries", "lognorm", "scaled"})
+"""What is made of the counts."""
 EVALUATION_ROWS = 512
 """Cells per batch where nothing is trained; the results do not depend on it."""
 
@@ -24,9 +26,14 @@ EVALUATION_ROWS = 512
 def normalise(
     counts: Tensor, library_size: Tensor, statistics: GeneStatistics, recipe: Recipe, wants: frozenset[Want]
 ) -> dict[str, Tensor]:
-    """Counts (cells, genes) of any type to the float32 inputs that a model wants: counts, lognorm, scaled."""
+    """Counts (cells, genes) of any type to the float32 inputs that a model wants.
+
+    These are counts, log_counts, lognorm, scaled, each under its name.
+    """
     x = counts.to(torch.float32)
     inputs = {"counts": x} if "counts" in wants else {}
+    if "log_counts" in wants:
+        inputs["log_counts"] = x.log1p()
     if not wants & {"lognorm", "scaled"}:
         return inputs
     factor = (recipe.target_sum / library_size.clamp(min=1)).unsqueeze(1)
@@ -40,6 +47,13 @@ def normalise(
         z.div_(statistics.std)
         inputs["scaled"] = z if recipe.clip is None else z.clamp_(-recipe.clip, recipe.clip)
     return inputs
+
+
+def entries_of(counts: Tensor) -> Entries:
+    """The counts (cells, genes) of any type that are not zero."""
+    flat = counts.flatten()
+    position = flat.nonzero().squeeze(1)
+    return Entries(position, flat.index_select(0, position).to(torch.float32))
 
 
 class Source(Protocol):
@@ -119,7 +133,7 @@ class Batches(Stream):
         if "labels" in wants:
             self._values["label"] = self._on_device(inputs.label)
         self._source: Source | None = None
-        if wants & {"counts", "lognorm", "scaled"}:
+        if wants & EXPRESSION:
             self._source = (Resident if self.placement.resident else Streamed)(inputs, device)
 
     def of(self, plan: Sequence[np.ndarray]) -> Generator[Batch]:
@@ -127,11 +141,12 @@ class Batches(Stream):
         counts: Iterator[Tensor | None] = self._source.take(plan) if self._source else iter([None] * len(plan))
         for rows, block in zip(plan, counts, strict=True):
             here = self._on_device(rows)
-            values = {name: value.index_select(0, here) for name, value in self._values.items()}
-            inputs: dict[str, Tensor] = {}
+            values: dict[str, Any] = {name: value.index_select(0, here) for name, value in self._values.items()}
+            inputs: dict[str, Any] = {}
             if block is not None:
-                inputs = normalise(block, values["library_size"], self.statistics, self.inputs.recipe, self.wants)
-            yield Batch(here, **values, **inputs)  # type: ignore[arg-type]
+                inputs = {"entries": entries_of(block)} if "entries" in self.wants else {}
+                inputs |= normalise(block, values["library_size"], self.statistics, self.inputs.recipe, self.wants)
+            yield Batch(here, **values, **inputs)
 
     def batches(self, split: str | None) -> Iterator[Batch]:
         """Batches in file order, of one split or of all cells."""

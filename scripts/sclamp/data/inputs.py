@@ -85,6 +85,7 @@ def describe(path: str | Path, priors: Mapping[str, tuple[np.ndarray, np.ndarray
         batches=tuple(spec["batches"]),
         labels=tuple(spec["labels"]),
         covariates=_covariates(spec),
+        batch_columns=_batch_columns(spec),
         gene_priors={name: matrix.shape[1] for name, (_, matrix) in priors.items()},
         recipe=Recipe(**spec["recipe"]),
         n_cells=int((cells.obs["split"] == "train").sum()),
@@ -165,6 +166,16 @@ def _codes(cells: Cells, column: str, names: Sequence[str]) -> np.ndarray:
         return np.full(len(cells.obs), -1, dtype=np.int64)
     values = cells.obs[column]
     return pd.Index(names, dtype=object).get_indexer(values.astype(object).where(values.notna(), None)).astype(np.int64)
+
+
+def _batch_columns(spec: Mapping[str, Any]) -> tuple[int, int]:
+    """Where the columns of the batch lie among those of the covariates; (0, 0) where no covariate is the batch."""
+    first = 0
+    for name, values in spec["covariates"]["categorical"].items():
+        if name == spec.get("batch_column"):
+            return first, first + len(values)
+        first += len(values)
+    return 0, 0
 
 
 def _named(covariates: Covariates) -> str:

@@ -50,6 +50,7 @@ def prepare_cells(source: Source, dataset: Dataset, output: str | Path, provenan
     spec = {
         "batches": _seen(obs, "batch"),
         "labels": _seen(obs, "label") if dataset.label else [],
+        "batch_column": dataset.batch,
         "covariates": {"categorical": fitted.categorical, "continuous": fitted.continuous},
         "recipe": dataset.normalization.model_dump(),
     }

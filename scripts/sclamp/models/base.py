@@ -82,6 +82,17 @@ class Model(nn.Module, ABC):
         """
         return self.reconstruct(batch)
 
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """What the model says of each cell, by name: (cells,) or (cells, columns); the embedding if nothing else.
+
+        A class is its position in `data.labels`, or in the names that `prediction_columns` gives to the result.
+        """
+        return {"embedding": self.embed_cells(batch)}
+
+    def prediction_columns(self) -> dict[str, tuple[str, ...]]:
+        """Names of the columns of what `predict` returns, for results whose columns have names."""
+        return {}
+
     def scale_gene_prior(self, name: str, vectors: Tensor) -> Tensor:
         """Vectors (n, width) of any genes, as the model reads those of its own from `gene_prior(name)`."""
         return vectors

@@ -102,7 +102,7 @@ class Training:
             seed_default_generator(device, "dropout", self.seed, number, rank)
             batch.noise = Noise(self.seed, number, start, total, device)
             with self._precision():
-                parts = self.model.loss(batch, Progress(self.standing.epoch, self.settings.max_epochs))
+                parts = self.model.loss(batch, Progress(self.standing.epoch, self.settings.max_epochs, step=number))
             parts["loss"].backward()
             self.standing.add(parts, len(batch))
             bad = (~torch.isfinite(parts["loss"].detach())).to(bad.dtype)
@@ -150,7 +150,8 @@ class Training:
         zeros = torch.zeros(len(self.standing.names) + 1, dtype=torch.float64, device=self.batches.device)
         sums = Standing(names=self.standing.names, sums=zeros)
         shares = [self.processes.share(rows)[0] for rows in cut(self.val_rows, EVALUATION_ROWS)]
-        progress = Progress(self.standing.epoch, self.settings.max_epochs, validation=True)
+        number = (self.standing.epoch + 1) * len(cut(self.train_rows, self.settings.batch_size))
+        progress = Progress(self.standing.epoch, self.settings.max_epochs, validation=True, step=number)
         with torch.no_grad(), self._precision(), closing(self.batches.of(shares)) as batches:
             for batch in batches:
                 if len(batch):
