@@ -92,6 +92,7 @@ def write_counts(path: Path, counts: np.ndarray, obs: pd.DataFrame, ids: np.ndar
     spec = {
         "batches": batches,
         "labels": sorted(set(obs["label"].astype(str))),
+        "batch_column": "batch",
         "covariates": {"categorical": {"batch": batches}, "continuous": {}},
         "recipe": {"target_sum": 1e4, "log1p": True, "clip": 10.0},
     }

@@ -22,7 +22,7 @@ from sclamp.core.files import written_aside
 from sclamp.models.base import Model
 from sclamp.types import DataSpec, GeneStatistics
 
-FORMAT = 1
+FORMAT = 2
 _KEYS = {"format", "mode", "settings", "data", "state", "gene_mean", "gene_std", "provenance"}
 
 
