@@ -74,7 +74,7 @@ def _edited(path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": 2}, "has format 2, this version reads format 1"),
+        ({"format": 1}, "has format 1, this version reads format 2"),
         ({"format": None}, "not a model.pt of train_model.py"),
         ({"gene_mean": None, "state": None}, "damaged; gene_mean, state missing"),
         ({"mode": "pcaa"}, "mode 'pcaa' does not exist; did you mean 'pca'"),
