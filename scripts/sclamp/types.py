@@ -56,8 +56,6 @@ class DataSpec:
     gene_priors: name -> width of each gene prior the model reads. n_cells: number of training cells.
     batch_columns: first and last + 1 of the covariate columns that say the batch; equal where none do.
     embedding_width: dimensions of the embedding that a model reads instead of expression, 0 for none.
-    unmeasured: gene panel -> positions of the genes that cells of that panel were not measured for; empty where all
-    cells share one panel.
     """
 
     gene_ids: tuple[str, ...]
@@ -69,7 +67,6 @@ class DataSpec:
     n_cells: int = 0
     batch_columns: tuple[int, int] = (0, 0)
     embedding_width: int = 0
-    unmeasured: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def n_genes(self) -> int:
@@ -98,7 +95,6 @@ class DataSpec:
             n_cells=raw["n_cells"],
             batch_columns=(raw["batch_columns"][0], raw["batch_columns"][1]),
             embedding_width=raw["embedding_width"],
-            unmeasured={panel: tuple(genes) for panel, genes in raw["unmeasured"].items()},
         )
 
 
@@ -128,7 +124,8 @@ class Batch:
     rows (n,) int64: positions in the data file. covariates (n, c) float32. batch, label (n,) int64, -1 = unseen
     or missing. library_size (n,) float32: counts of the whole cell. counts, log_counts (log1p of the counts), lognorm,
     scaled (n, g) float32. entries: the counts that are not zero. embedding (n, d) float32: by another model.
-    panel (n,) int64: position in `DataSpec.unmeasured`, absent where that is empty.
+    measured (n, g) bool: genes that are on the cell's panel; absent where every cell was measured for every gene. Counts
+    of genes off the panel are 0 and say nothing; scaled expression holds 0 there, lognorm the mean.
     noise: where a model draws its Gaussian noise from (absent: it uses the mean).
     """
 
@@ -143,7 +140,7 @@ class Batch:
     log_counts: Tensor | None = None
     entries: Entries | None = None
     embedding: Tensor | None = None
-    panel: Tensor | None = None
+    measured: Tensor | None = None
     noise: Noise | None = None
 
     def __len__(self) -> int:
