@@ -97,6 +97,11 @@ class Paths:
         before = self.plan.model(wildcards.model).warm_start
         return [self.of_run("model.pt", wildcards.dataset, before, wildcards.seed)] if before else []
 
+    def read_embedding(self, wildcards: Any) -> list[str]:
+        """The embedding by another model that a run reads instead of expression."""
+        of = self.plan.model(wildcards.model).embedding_of
+        return [self.of_run("cell_embedding.parquet", wildcards.dataset, of, wildcards.seed)] if of else []
+
     def reference_embedding(self, wildcards: Any) -> list[str]:
         """Principal components of the same dataset, which some scores compare with."""
         pca = self.plan.pca
@@ -127,8 +132,8 @@ class Paths:
         return [self.of_run(name, d, m, s) for d in datasets for m in models for s in self.plan.seeds]
 
     def named_runs(self, dataset: str) -> list[str]:
-        """NAME=FOLDER of every run of a dataset, phases of chained models included."""
-        return [f"{m}={self.of_run('', dataset, m, s)}" for m in self.plan.models for s in self.plan.seeds]
+        """NAME=FOLDER of every run of a dataset that embeds cells, phases of chained models included."""
+        return [f"{m}={self.of_run('', dataset, m, s)}" for m in self.plan.embedders for s in self.plan.seeds]
 
     def markers(self, dataset: str) -> list[str]:
         """The user's table of marker genes of a dataset."""
@@ -147,11 +152,18 @@ class Paths:
         return [f"{self.out}/datasets/{d}/embedded.h5ad" for d in self.plan.datasets]
 
     @property
+    def all_held_out(self) -> list[str]:
+        """Losses of every trained model on validation and on test cells."""
+        models = self.plan.names(gradient=True)
+        return self.of_every_run("validation.parquet", models) + self.of_every_run("test.parquet", models)
+
+    @property
     def all_scores(self) -> list[str]:
         """Every score table."""
         plan = self.plan
         scores = self.of_every_run("scores/integration.parquet", plan.scored + plan.controls)
         scores += self.of_every_run("scores/reconstruction.parquet", plan.scored)
+        scores += self.of_every_run("scores/classification.parquet", plan.classifiers)
         scores += self.of_every_run("scores/genes.parquet", self.with_genes)
         return scores + self.of_every_run("scores/left_out_genes.parquet", plan.left_out)
 
@@ -167,6 +179,7 @@ class Paths:
         figures = self.of_every_run("figures/umap.png", plan.scored)
         figures += self.of_every_run("figures/training.png", plan.names(gradient=True))
         figures += self.of_every_run("figures/reconstruction.png", plan.scored)
+        figures += self.of_every_run("figures/classification.png", plan.classifiers)
         figures += self.of_every_run("figures/genes.png", self.with_genes)
         figures += self.of_every_run("figures/modules.png", self.with_genes)
         figures += self.of_every_run("figures/markers.png", self.with_genes)

@@ -48,6 +48,16 @@ class PlannedModel:
         """True for models that train step by step."""
         return MODES[self.mode].gradient
 
+    @property
+    def classifier(self) -> bool:
+        """True for models that predict labels."""
+        return MODES[self.mode].classifier
+
+    @property
+    def embedding_of(self) -> str | None:
+        """The model whose embedding this one reads instead of expression."""
+        return getattr(self.settings, "embedding_of", None)
+
 
 @dataclass
 class Plan:
@@ -73,8 +83,18 @@ class Plan:
 
     @property
     def scored(self) -> list[str]:
-        """Names of models that are scored."""
-        return [name for name, model in self.models.items() if not model.intermediate]
+        """Names of models that are scored as embeddings of cells."""
+        return [name for name in self.embedders if not self.models[name].intermediate]
+
+    @property
+    def embedders(self) -> list[str]:
+        """Names of models whose embedding is exported."""
+        return [name for name, model in self.models.items() if not model.classifier]
+
+    @property
+    def classifiers(self) -> list[str]:
+        """Names of models that are scored by the labels that they predict."""
+        return [name for name, model in self.models.items() if model.classifier]
 
     @property
     def left_out(self) -> list[str]:
@@ -231,6 +251,7 @@ def report_plan(planned: Plan) -> str:
                 "gene_priors": list(model.gene_priors),
                 "warm_start": model.warm_start,
                 "intermediate": model.intermediate,
+                "classifier": model.classifier,
             }
             for name, model in planned.models.items()
         },

@@ -18,7 +18,7 @@ rule export_embeddings:
     benchmark:
         f"{RUN}/logs/export.benchmark.tsv"
     wildcard_constraints:
-        model=one_of(PLAN.models),
+        model=one_of(PLAN.embedders),
     conda:
         "../../envs/sclamp.yaml"
     threads: PLAN.resources.threads
@@ -67,10 +67,10 @@ rule assemble_embedded:
     input:
         cells=f"{DATASET}/cells.h5ad",
         cell_embeddings=lambda w: PATHS.of_every_run(
-            "cell_embedding.parquet", PLAN.models, w.dataset
+            "cell_embedding.parquet", PLAN.embedders, w.dataset
         ),
         gene_embeddings=lambda w: PATHS.of_every_run(
-            "gene_embedding.parquet", PLAN.models, w.dataset
+            "gene_embedding.parquet", PLAN.embedders, w.dataset
         ),
         umaps=lambda w: PATHS.of_every_run("umap.parquet", PLAN.scored, w.dataset),
     output:

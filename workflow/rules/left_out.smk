@@ -46,6 +46,7 @@ use rule train_model as train_left_out with:
             "--gene-prior", *(f"{n}={p}" for n, p in PATHS.left_out_priors(w).items())
         ),
         warm_start=[],
+        embedding=[],
         code=lambda w: code_of("train_model.py", PLAN.model(w.model).mode),
 
 

@@ -7,6 +7,7 @@ rule train_model:
         counts=lambda w: PATHS.counts(w.dataset, w.model),
         gene_priors=lambda w: list(PATHS.matched_priors(w).values()),
         warm_start=PATHS.warm_start,
+        embedding=PATHS.read_embedding,
     output:
         model=f"{RUN}/model.pt",
         history=f"{RUN}/history.parquet",
@@ -29,11 +30,12 @@ rule train_model:
             "--gene-prior", *(f"{n}={p}" for n, p in PATHS.matched_priors(w).items())
         ),
         warm_start=lambda w: options("--warm-start", *PATHS.warm_start(w)),
+        embedding=lambda w: options("--embedding", *PATHS.read_embedding(w)),
         code=lambda w: code_of("train_model.py", PLAN.model(w.model).mode),
     shell:
         "SCLAMP_JOBS_PER_GPU={PLAN.resources.jobs_per_gpu} {LAUNCH} {SCRIPTS:q}/train_model.py"
         " --counts {input.counts:q} {params.gene_priors:q} {params.warm_start:q}"
-        " --settings {params.settings:q} --seed {wildcards.seed}"
+        " {params.embedding:q} --settings {params.settings:q} --seed {wildcards.seed}"
         " --model {output.model:q} --history {output.history:q}"
         " --code {params.code} > {log:q} 2>&1"
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sclamp.config.base import ModelSettings
+from sclamp.config.registry import MODES
 from sclamp.core.errors import unknown
 
 
@@ -22,6 +23,7 @@ def reference_problems(raw: dict[str, Any], models: dict[str, ModelSettings]) ->
                 problems.append(f"models.{name}.gene_priors: " + unknown("gene prior", prior, priors))
         if getattr(model, "prior_controls", ()) and not model.gene_priors:  # type: ignore[attr-defined]
             problems.append(f"models.{name}.prior_controls: the model names no gene_priors that could be replaced.")
+        problems += _read_embedding(name, model, models)
         if name.startswith("control_"):
             problems.append(f"models.{name}: names that start with 'control_' are reserved for controls.")
     problems += _control_priors(raw.get("gene_priors"), priors)
@@ -32,6 +34,17 @@ def reference_problems(raw: dict[str, Any], models: dict[str, ModelSettings]) ->
     if isinstance(seeds, list) and len(set(map(str, seeds))) < len(seeds):
         problems.append(f"seeds: {seeds} holds a seed more than once.")
     return problems
+
+
+def _read_embedding(name: str, model: ModelSettings, models: dict[str, ModelSettings]) -> list[str]:
+    """The model whose embedding another one reads must exist and embed cells."""
+    of = getattr(model, "embedding_of", None)
+    if of is None:
+        return []
+    embedders = [other for other, settings in models.items() if not MODES[settings.mode].classifier]
+    if of in models and of not in embedders:
+        return [f"models.{name}.embedding_of: '{of}' predicts labels; expected a model that embeds cells."]
+    return [] if of in embedders else [f"models.{name}.embedding_of: " + unknown("model", of, embedders)]
 
 
 def _names(section: Any, default: Iterable[str] = ()) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ class PriorControl(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the plan. intermediate: a phase of a chain, exported but not scored."""
+    """A model of the plan. intermediate: a phase of a chain, exported but not scored. classifier: predicts labels."""
 
     name: str
     mode: str
@@ -39,6 +39,7 @@ class Model:
     gene_priors: tuple[str, ...] = ()
     warm_start: str | None = None
     intermediate: bool = False
+    classifier: bool = False
 
     @property
     def selection(self) -> str | None:
@@ -65,8 +66,13 @@ class Plan:
 
     @property
     def scored(self) -> list[str]:
-        """Models that are scored, in the order of the configuration."""
-        return [name for name, model in self.models.items() if not model.intermediate]
+        """Models that are scored as embeddings of cells, in the order of the configuration."""
+        return [name for name, model in self.models.items() if not (model.intermediate or model.classifier)]
+
+    @property
+    def classifiers(self) -> list[str]:
+        """Models that are scored by the labels that they predict."""
+        return [name for name, model in self.models.items() if model.classifier]
 
     @property
     def shown(self) -> list[str]:
@@ -150,4 +156,5 @@ def _model(name: str, value: dict[str, Any]) -> Model:
         gene_priors=tuple(value.get("gene_priors") or settings.get("gene_priors", ())),
         warm_start=value.get("warm_start"),
         intermediate=bool(value.get("intermediate")),
+        classifier=bool(value.get("classifier")),
     )

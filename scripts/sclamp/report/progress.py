@@ -46,6 +46,9 @@ def _steps(plan: Plan, model: str) -> tuple[tuple[tuple[str, str], ...], tuple[t
     fitted = (("model.pt", "training"), EMBEDDING[0])
     if plan.models[model].intermediate:
         return (), fitted[:1]
+    if plan.models[model].classifier:
+        ends = (("scores/classification.parquet", "scores"), ("figures/classification.png", "figure"))
+        return (fitted[0], ("predictions.parquet", "prediction")), ends
     ends = [*SCORES, ("scores/reconstruction.parquet", "reconstruction scores")]
     if plan.evaluate and plan.models[model].gene_priors:
         ends.append(("scores/genes.parquet", "scores of genes"))
