@@ -44,6 +44,9 @@ class TrainingSettings(ModelSettings):
     """Smallest decrease of the validation loss that counts as improvement."""
     validate_every: int = Field(1, ge=1)
     """Epochs between two validations."""
+    monitor: bool = False
+    """Note at each validation what the embedding of the validation cells is like: whether cell types lie as in the Cell
+    Ontology, how far apart batches are, how well a classifier reads the cell types and how far off its errors are."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU where there is one; cuda fails where there is none."""
     precision: Literal["32", "bf16"] = "32"

@@ -70,7 +70,8 @@ class Model(nn.Module, ABC):
     def reconstruct(self, batch: Batch) -> Tensor | None:
         """Reconstruct the expression that the model read, (cells, genes); None where there is no decoder.
 
-        The scale is that of the model's own input: the first of counts, lognorm, scaled that `wants` names.
+        The scale is that of the model's own input: expected counts where `wants` names counts, log_counts or entries,
+        else the first of lognorm, scaled that it names.
         """
         return None
 
@@ -91,6 +92,13 @@ class Model(nn.Module, ABC):
 
     def prediction_columns(self) -> dict[str, tuple[str, ...]]:
         """Names of the columns of what `predict` returns, for results whose columns have names."""
+        return {}
+
+    def evaluate(self, batches: Iterable[Batch], seed: int) -> dict[str, float]:
+        """Further numbers about cells that the model was not trained on, by name, such as their likelihood.
+
+        seed: of whatever is sampled. Where there is nothing to say: none.
+        """
         return {}
 
     def scale_gene_prior(self, name: str, vectors: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from sclamp.models.base import GradientModel
 from sclamp.models.noise import Noise, seed_default_generator
 from sclamp.train.adamw import AdamW
 from sclamp.train.distributed import Processes, check_sizes
+from sclamp.train.monitor import Monitor
 from sclamp.train.report import Report
 from sclamp.train.resume import SECONDS_BETWEEN_EPOCH_SAVES, SECONDS_BETWEEN_STEP_SAVES, Interruption, Resume
 from sclamp.train.standing import Standing
@@ -61,6 +62,11 @@ class Training:
         self.optimizer = AdamW(self.parameters, settings.learning_rate, settings.weight_decay)
         self.standing = Standing()
         self.report = Report(settings.max_epochs, len(self.train_rows))
+        self.monitor: Monitor | None = None
+        if settings.monitor and self.processes.writes:  # the others wait: they write no history
+            self.monitor = Monitor(batches, self.val_rows, model.data.labels)
+            for note in self.monitor.notes:
+                self.report.say(f"monitor: {note}")
         self.interruption = Interruption()
         self._bad = torch.zeros((), device=batches.device)
         self._bad_step = torch.full((), -1.0, device=batches.device)
@@ -130,11 +136,13 @@ class Training:
         standing, settings = self.standing, self.settings
         row: dict[str, Any] = {"epoch": standing.epoch}
         row |= self._named("train", standing.means(self.processes))
-        row |= dict.fromkeys(self._named("val", dict.fromkeys(standing.names, 0.0)))  # empty without a validation
+        names = [*standing.names, *(self.monitor.names if self.monitor else ())]
+        row |= dict.fromkeys(self._named("val", dict.fromkeys(names, 0.0)))  # empty without a validation
         last = standing.epoch + 1 == settings.max_epochs
         if last or (standing.epoch + 1) % settings.validate_every == 0:
             means = self._validate()
-            row |= self._named("val", means)
+            seen = self.monitor.look_at(self.model) if self.monitor else {}
+            row |= self._named("val", {**means, **seen})
             if standing.epoch >= self.model.first_checkpoint_epoch():
                 standing.judge(means["loss"], settings.min_delta, self.model)
         row["learning_rate"] = self._learning_rate()
