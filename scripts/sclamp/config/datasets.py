@@ -91,7 +91,9 @@ class Dataset(Section):
     gene_symbols: str | None = None
     """var column with gene symbols, where the identifiers are not symbols; null takes `symbol` where there is one."""
     join: Literal["inner", "outer"] = "inner"
-    """How the genes of several files are joined."""
+    """Genes of several files: inner keeps those that all have, outer keeps every gene (each file is a gene panel)."""
+    absent_genes: Literal["unmeasured", "zero"] = "unmeasured"
+    """Genes that a file lacks (join outer): unmeasured, or zero where files list only the genes that were seen."""
     label: str | None = None
     """obs column with cell types; needed by scores that compare with labels."""
     batch: str | None = None

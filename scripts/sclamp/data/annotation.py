@@ -7,6 +7,7 @@ import pandas as pd
 
 from sclamp.config.datasets import Dataset
 from sclamp.core.errors import UserError, unknown
+from sclamp.data.check_panels import panel_findings
 from sclamp.data.covariates import numbers
 from sclamp.data.findings import Finding, Level
 from sclamp.data.genes import gene_ids, gene_symbols
@@ -18,6 +19,7 @@ def annotation_findings(source: Source, dataset: Dataset) -> list[Finding]:
     return [
         *_ids("cells", source.obs.index, f"obs index of {source.name}"),
         *_genes(source, dataset),
+        *panel_findings(source, dataset.join),
         *_batch(source.obs, dataset),
         *_label(source.obs, dataset),
         *_pseudotime(source.obs, dataset.pseudotime),

@@ -14,6 +14,7 @@ import pandas as pd
 from sclamp.core.errors import UserError
 from sclamp.core.files import read_embedding
 from sclamp.data.h5ad import Cells, CountMap, read_cells
+from sclamp.data.panels import Panels, stored
 from sclamp.types import Covariates, DataSpec, Recipe
 
 
@@ -43,7 +44,8 @@ class Inputs:
 
     columns (columns of counts,): position among the model's genes, -1 for a column that the model does not read.
     split: train, val or test. batch, label: position among the model's, -1 unseen or missing. mean, std: (genes,)
-    float32 of log-normalised expression in the training cells.
+    float32 of log-normalised expression in the training cells. panels: which of the model's genes each cell was
+    measured for; None where that is all of them.
     """
 
     counts: Counts
@@ -58,6 +60,7 @@ class Inputs:
     mean: np.ndarray
     std: np.ndarray
     recipe: Recipe
+    panels: Panels | None = None
 
     def rows(self, split: str | None) -> np.ndarray:
         """Positions of the cells of one split, or of all, in file order."""
@@ -79,9 +82,10 @@ def describe(path: str | Path, priors: Mapping[str, tuple[np.ndarray, np.ndarray
     if left_out:
         shown = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
         print(f"{len(left_out)} of {len(genes)} genes lack a gene prior and are left out: {shown}", file=sys.stderr)
-    spec = cells.spec
+    spec, kept = cells.spec, tuple(gene for gene in genes if gene in common)
+    _report_panels(path, stored(cells.obs, spec, kept))
     return DataSpec(
-        gene_ids=tuple(gene for gene in genes if gene in common),
+        gene_ids=kept,
         batches=tuple(spec["batches"]),
         labels=tuple(spec["labels"]),
         covariates=_covariates(spec),
@@ -90,6 +94,22 @@ def describe(path: str | Path, priors: Mapping[str, tuple[np.ndarray, np.ndarray
         recipe=Recipe(**spec["recipe"]),
         n_cells=int((cells.obs["split"] == "train").sum()),
     )
+
+
+def _report_panels(path: str | Path, panels: Panels | None) -> None:
+    """Say what each gene panel lacks; a panel without any gene of the model is an error."""
+    if panels is None:
+        return
+    n_genes, measured = panels.measured.shape[1], panels.measured.sum(1)
+    if not measured.all():
+        names = ", ".join(f"'{name}'" for name, n in zip(panels.names, measured, strict=True) if not n)
+        raise UserError(
+            f"{path}: the gene panel {names} has none of the {n_genes} genes that the model would read; select "
+            "genes that more panels share (gene_selections), or leave its files out."
+        )
+    shares = ", ".join(f"'{name}' {n}" for name, n in zip(panels.names, measured, strict=True))
+    shared = int(panels.measured.all(0).sum())
+    print(f"gene panels: of {n_genes} genes {shares}; {shared} are on all of them", file=sys.stderr)
 
 
 def _check_priors(path: str | Path, genes: list[str], priors: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
@@ -146,6 +166,7 @@ def read_inputs(path: str | Path, data: DataSpec) -> Inputs:
         mean=mean,
         std=std,
         recipe=data.recipe,
+        panels=stored(cells.obs, cells.spec, data.gene_ids),
     )
 
 

@@ -12,18 +12,24 @@ from scipy import sparse
 
 from sclamp.core.errors import UserError
 from sclamp.data.genes import gene_ids
+from sclamp.data.panels import Panels, distinct
 from sclamp.data.sources import Source, canonical
 
 
 class Joined(Source):
     """A list of sources. obs gains the column `file`, and cell ids the file's name: they are unique across files.
 
-    join: "inner" keeps the genes that all files have, in the first file's order; "outer" keeps all, counts of a gene
-    that a file lacks being zero.
+    join: "inner" keeps the genes that all files have, in the first file's order; "outer" keeps all. A gene that a file
+    lacks has no counts in its cells; they were not measured for it (see `panels`), unless absent is "zero".
     """
 
     def __init__(
-        self, sources: list[Source], paths: list[Path], id_column: str | None, join: Literal["inner", "outer"]
+        self,
+        sources: list[Source],
+        paths: list[Path],
+        id_column: str | None,
+        join: Literal["inner", "outer"],
+        absent: Literal["unmeasured", "zero"],
     ) -> None:
         """id_column: var column with gene ids, the same in all files; None takes the var index."""
         self.name = ", ".join(source.name for source in sources)
@@ -40,7 +46,11 @@ class Joined(Source):
             raise UserError(f"join: the {len(sources)} files share no gene; first genes: {_first_genes(sources, own)}.")
         self._places = [genes.get_indexer(ids) for ids in own]
         self.var = _first_known([s.var.set_axis(ids) for s, ids in zip(sources, own, strict=True)], genes)
-        self.obs = _stacked([source.obs for source in sources], _short_names(paths))
+        names = _short_names(paths)
+        self.obs = _stacked([source.obs for source in sources], names)
+        self.files_have = {name: pd.Index(ids) for name, ids in zip(names, own, strict=True)}
+        rows = np.stack([genes.isin(ids) for ids in own])
+        self._panels = distinct(names, rows, [len(s.obs) for s in sources]) if absent == "unmeasured" else None
         if id_column is not None:
             self.var[id_column] = genes
 
@@ -65,6 +75,10 @@ class Joined(Source):
         shared = [name for name in parts[0] if all(name in part for part in parts)]
         shared = [name for name in shared if len({part[name].shape[1:] for part in parts}) == 1]
         return {name: np.concatenate([part[name] for part in parts]) for name in shared}
+
+    def panels(self) -> Panels | None:
+        """Files with the same genes share a panel."""
+        return self._panels
 
     def elsewhere(self) -> dict[str, Source]:
         """Places that the first file offers."""

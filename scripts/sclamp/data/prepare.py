@@ -16,6 +16,7 @@ from sclamp.data.annotation import annotation_findings
 from sclamp.data.findings import stop_at_errors
 from sclamp.data.genes import gene_ids, gene_symbols, mitochondrial
 from sclamp.data.h5ad import counts_writer
+from sclamp.data.panels import Panels
 from sclamp.data.passes import by_cells
 from sclamp.data.quality import Survey, survey
 from sclamp.data.sources import Source
@@ -40,7 +41,9 @@ def prepare_cells(source: Source, dataset: Dataset, output: str | Path, provenan
     if problems := [*filter(None, [seen.verdict.problem(dataset.counts)]), *unusable(seen)]:
         raise UserError(*problems)
     kept = source.obs[seen.keep_cells]
-    obs = canonical_obs(kept, dataset, seen)
+    panels = source.panels()
+    panels = panels and panels.take(seen.keep_cells, seen.keep_genes)
+    obs = canonical_obs(kept, dataset, seen, panels)
     train = kept[(obs["split"] == TRAIN).to_numpy()]
     fitted = covariates.fit(train, dataset.categorical_covariates, dataset.covariates.continuous)
     encoded = covariates.encode(kept, fitted)
@@ -55,6 +58,8 @@ def prepare_cells(source: Source, dataset: Dataset, output: str | Path, provenan
         "recipe": dataset.normalization.model_dump(),
     }
     var = canonical_var(source.var, ids, symbols, seen)
+    if panels is not None:
+        spec["panels"] = panels.lacking(var.index)
     uns = {"spec": spec, "provenance": provenance}
     print(_summary(seen, obs), file=sys.stderr)
     with counts_writer(output, obs, var, seen.nonzeros, np.float32, np.int32, obsm, uns) as writer:
@@ -77,11 +82,11 @@ def unusable(seen: Survey) -> list[str]:
     return []
 
 
-def canonical_obs(kept: pd.DataFrame, dataset: Dataset, seen: Survey) -> pd.DataFrame:
-    """Columns batch, label, pseudotime, split, library_size, n_genes, mito_share, then the user's own.
+def canonical_obs(kept: pd.DataFrame, dataset: Dataset, seen: Survey, panels: Panels | None) -> pd.DataFrame:
+    """Columns batch, label, pseudotime, panel, split, library_size, n_genes, mito_share, then the user's own.
 
-    kept: the user's obs of the cells that stay. A user's column with one of these names and other content is kept as
-    NAME_original.
+    kept: the user's obs of the cells that stay. panels: theirs, where they differ. A user's column with one of these
+    names and other content is kept as NAME_original.
     """
     columns: dict[str, Any] = {}
     if dataset.batch is None:
@@ -93,6 +98,8 @@ def canonical_obs(kept: pd.DataFrame, dataset: Dataset, seen: Survey) -> pd.Data
         columns["label"] = pd.Categorical(labels.mask(kept[dataset.label].isna()))
     if dataset.pseudotime is not None:
         columns["pseudotime"] = kept[dataset.pseudotime].to_numpy(dtype=np.float64).astype(np.float32)
+    if panels is not None:
+        columns["panel"] = pd.Categorical.from_codes(panels.of_cell, list(panels.names))
     columns["split"] = split_cells(kept, dataset)
     columns["library_size"] = seen.library_size[seen.keep_cells].astype(np.float32)
     columns["n_genes"] = seen.n_genes_seen[seen.keep_cells].astype(np.int32)

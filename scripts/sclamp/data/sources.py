@@ -19,6 +19,7 @@ from scipy import sparse
 from sclamp.config.datasets import Dataset
 from sclamp.core.errors import UserError
 from sclamp.core.files import sha256
+from sclamp.data.panels import Panels
 
 FORMATS = "an .h5ad file, a 10x .h5 file, a 10x MTX folder"
 
@@ -50,6 +51,10 @@ class Source(ABC):
         """Further arrays of one row per cell."""
         return {}
 
+    def panels(self) -> Panels | None:
+        """Which genes each cell was measured for; None where that is all genes."""
+        return None
+
     def some_values(self) -> np.ndarray:
         """Some of the stored values, at little cost; empty when there are none."""
         return next((block.data for block in self.blocks()), np.empty(0))
@@ -80,7 +85,7 @@ def open_source(dataset: Dataset) -> Iterator[Source]:
         else:
             from sclamp.data.joined import Joined
 
-            yield Joined(sources, paths, dataset.gene_ids, dataset.join)
+            yield Joined(sources, paths, dataset.gene_ids, dataset.join, dataset.absent_genes)
 
 
 def _local(path: str, digest: str | None) -> Path:
