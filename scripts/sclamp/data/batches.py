@@ -49,6 +49,17 @@ def normalise(
     return inputs
 
 
+def say_nothing(inputs: dict[str, Tensor], where: Tensor, statistics: GeneStatistics) -> None:
+    """Give entries (a mask, cells x genes) of lognorm and scaled the value that tells a model least, in place.
+
+    It is the mean of the training cells: 0 in scaled, the gene's mean in lognorm.
+    """
+    if "lognorm" in inputs:
+        inputs["lognorm"] = torch.where(where, statistics.mean, inputs["lognorm"])
+    if "scaled" in inputs:
+        inputs["scaled"] = inputs["scaled"].masked_fill(where, 0)
+
+
 def entries_of(counts: Tensor) -> Entries:
     """The counts (cells, genes) of any type that are not zero."""
     flat = counts.flatten()
@@ -132,6 +143,8 @@ class Batches(Stream):
         }
         if "labels" in wants:
             self._values["label"] = self._on_device(inputs.label)
+        panels = inputs.panels
+        self._panels = None if panels is None else (self._on_device(panels.measured), self._on_device(panels.of_cell))
         self._source: Source | None = None
         if wants & EXPRESSION:
             self._source = (Resident if self.placement.resident else Streamed)(inputs, device)
@@ -146,6 +159,10 @@ class Batches(Stream):
             if block is not None:
                 inputs = {"entries": entries_of(block)} if "entries" in self.wants else {}
                 inputs |= normalise(block, values["library_size"], self.statistics, self.inputs.recipe, self.wants)
+            if self._panels is not None:
+                table, of_cell = self._panels
+                inputs["measured"] = table.index_select(0, of_cell.index_select(0, here))
+                say_nothing(inputs, ~inputs["measured"], self.statistics)
             yield Batch(here, **values, **inputs)
 
     def batches(self, split: str | None) -> Iterator[Batch]:
