@@ -1,7 +1,7 @@
 """Embed the cells of a new file with a trained model.
 
-Genes are found by name, in any order: those that the file lacks count as zero and are reported, further ones are not
-read. Cells of batches that training did not see get zeros for the batch. Any format that prepare_cells.py reads.
+Genes are found by name, in any order: those that the file lacks count as unmeasured and are reported, further ones are
+not read. Cells of batches that training did not see get zeros for the batch. Any format that prepare_cells.py reads.
 """
 
 from __future__ import annotations

@@ -395,6 +395,8 @@ def test_missing_genes_are_reported_and_too_few_refused(
     _succeed(train({"mode": "pca", "latent_dim": 4}))
     said = _succeed(embed(new_file(np.arange(40))))
     assert "40 of the model's 60 genes (66.7%)" in said
+    assert "the others were not measured: G0040, G0041" in said
+    said = _succeed(embed(new_file(np.arange(40)), "--settings", '{"absent_genes": "zero"}'))
     assert "the others count as zero: G0040, G0041" in said
     status, said = embed(new_file(np.arange(20)))
     assert status == 1

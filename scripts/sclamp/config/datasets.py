@@ -93,7 +93,7 @@ class Dataset(Section):
     join: Literal["inner", "outer"] = "inner"
     """Genes of several files: inner keeps those that all have, outer keeps every gene (each file is a gene panel)."""
     absent_genes: Literal["unmeasured", "zero"] = "unmeasured"
-    """Genes that a file lacks (join outer): unmeasured, or zero where files list only the genes that were seen."""
+    """Genes that a file lacks (join outer; new data): unmeasured, or zero if files list only the genes they saw."""
     label: str | None = None
     """obs column with cell types; needed by scores that compare with labels."""
     batch: str | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,9 @@ from sclamp.data import covariates
 from sclamp.data.counts import CountVerdict
 from sclamp.data.genes import gene_ids, gene_symbols, without_version
 from sclamp.data.inputs import Counts, Inputs
+from sclamp.data.panels import Panels
 from sclamp.data.sources import Source
+from sclamp.data.splits import strings
 from sclamp.types import DataSpec, GeneStatistics
 
 
@@ -25,8 +26,9 @@ def read_new_cells(
 ) -> Inputs:
     """All cells of a source as inputs of the model described by `data`; no quality control, no order of genes expected.
 
-    Genes that the source lacks count as zero in every cell; their share is reported, and is an error where less than
-    `min_genes_share` is found. Values of covariates that training did not see become zeros, and are reported.
+    Genes that the source lacks were not measured there (or count as zero in every cell: `dataset.absent_genes`); their
+    share is reported, and is an error where less than `min_genes_share` is found. Values of covariates that training
+    did not see become zeros, and are reported.
     """
     columns = _columns(source, dataset, data, min_genes_share)
     counts, library = _counts(source, dataset, columns)
@@ -45,6 +47,7 @@ def read_new_cells(
         mean=statistics.mean.numpy(),
         std=statistics.std.numpy(),
         recipe=data.recipe,
+        panels=_panels(source, columns, data.n_genes) if dataset.absent_genes == "unmeasured" else None,
     )
 
 
@@ -76,9 +79,19 @@ def _columns(source: Source, dataset: Dataset, data: DataSpec, min_share: float)
             f"{source.name}: {found}, at least {min_share:.0%} are needed (--min-genes-share); the model has "
             f"{', '.join(data.gene_ids[:3])}, the data {', '.join(map(str, ids[:3]))}; missing: {shown}."
         )
-    rest = f"; the others count as zero: {shown}" if missing else ""
+    meaning = "count as zero" if dataset.absent_genes == "zero" else "were not measured"
+    rest = f"; the others {meaning}: {shown}" if missing else ""
     print(f"genes: {found}, {int((columns < 0).sum())} further ones are not read{rest}", file=sys.stderr)
     return columns.astype(np.int64)
+
+
+def _panels(source: Source, columns: np.ndarray, n_genes: int) -> Panels | None:
+    """Which of the model's genes each cell was measured for; None where that is all of them."""
+    cells, genes = source.shape
+    own = source.panels() or Panels((source.name,), np.zeros(cells, np.int64), np.ones((1, genes), dtype=bool))
+    measured = np.zeros((len(own.names), n_genes), dtype=bool)
+    measured[:, columns[columns >= 0]] = own.measured[:, columns >= 0]
+    return None if measured.all() else own._replace(measured=measured)
 
 
 def _counts(source: Source, dataset: Dataset, columns: np.ndarray) -> tuple[Counts, np.ndarray]:
@@ -106,10 +119,10 @@ def _report_covariates(obs: pd.DataFrame, data: DataSpec) -> None:
         if column not in obs:
             print(f"covariate '{column}': there is no such obs column; every cell gets zeros", file=sys.stderr)
             continue
-        values = obs[column].astype(str)
+        values = strings(obs, column, "covariates.categorical")
         new = sorted(set(values) - set(known))
         if new:
-            n = int(values.isin(new).sum())
+            n = int(np.isin(values, new).sum())
             shown = ", ".join(new[:5]) + (", ..." if len(new) > 5 else "")
             print(f"covariate '{column}': training did not see {shown}; {n} cells get zeros", file=sys.stderr)
 
@@ -117,5 +130,4 @@ def _report_covariates(obs: pd.DataFrame, data: DataSpec) -> None:
 def _codes(obs: pd.DataFrame, column: str | None, names: Sequence[str]) -> np.ndarray:
     if column is None or column not in obs:
         return np.full(len(obs), -1, dtype=np.int64)
-    codes: Any = pd.Index(names, dtype=object).get_indexer(obs[column].astype(str).to_numpy(dtype=object))
-    return codes.astype(np.int64)
+    return pd.Index(names, dtype=object).get_indexer(strings(obs, column, column)).astype(np.int64)
