@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from sclamp.data.batches import EVALUATION_ROWS, Batches, normalise
+from sclamp.data.batches import EVALUATION_ROWS, Batches
 from sclamp.data.stream import cut
 from sclamp.models.base import Model
-from sclamp.train.reconstruction import space
-from sclamp.types import Recipe
+from sclamp.train.scale import lognorm_of
 
 SCHEMA = pa.schema(
     [("batch", pa.string()), ("gene_id", pa.string()), ("n", pa.int64())]
@@ -41,7 +39,8 @@ def variability_table(model: Model, batches: Batches, cell_batches: Sequence[str
                 return SCHEMA.empty_table()
             assert batch.lognorm is not None, "asked for by the caller"
             before.add(codes[part], batch.lognorm)
-            after.add(codes[part], lognorm_of(model, batches, found, batch.library_size).clamp_min(0))
+            expected = lognorm_of(model, found, batch.library_size, batches.statistics, inputs.recipe)
+            after.add(codes[part], expected.clamp_min(0))
     columns = {
         "batch": np.repeat(names, model.data.n_genes),
         "gene_id": np.tile(np.array(model.data.gene_ids, dtype=object), len(names)),
@@ -55,18 +54,6 @@ def variability_table(model: Model, batches: Batches, cell_batches: Sequence[str
 def _mean_covariates(covariates: np.ndarray, train: np.ndarray) -> np.ndarray:
     chosen = covariates[train] if len(train) else covariates
     return chosen.mean(0, dtype=np.float64).astype(np.float32)
-
-
-def lognorm_of(model: Model, batches: Batches, expression: Tensor, library_size: Tensor) -> Tensor:
-    """Expression in the model's input space, (cells, genes), as log-normalised expression."""
-    kind, recipe = space(model), batches.inputs.recipe
-    if kind == "scaled":
-        return expression * batches.statistics.std + batches.statistics.mean
-    if kind == "lognorm":
-        return expression
-    plain: Recipe = replace(recipe, clip=None)
-    counts = expression.float().clamp_min(0)
-    return normalise(counts, library_size, batches.statistics, plain, frozenset({"lognorm"}))["lognorm"]
 
 
 class _Moments:

@@ -3,8 +3,8 @@
 What hidden means: a hidden (cell, gene) entry must not reach the model by any path. Its count is taken out of the cell
 and out of the cell's library size, so that the visible entries are normalised by what is visible; then it gets the
 value that tells a model least: 0 in z-scored expression and the gene's mean over training cells in log-normalised
-expression (both the training mean), 0 in counts. So a cell with any other hidden counts looks the same to the model. It
-is judged against the hidden count, normalised by the same visible library size.
+expression (both the training mean), 0 in counts in any form. So a cell with any other hidden counts looks the same to
+the model. It is judged against the hidden count, normalised by the same visible library size.
 
 Entries are drawn among all, not only among those above zero: where only non-zero entries are hidden, to be hidden would
 itself say that the gene is expressed.
@@ -15,12 +15,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sclamp.data.batches import normalise
+from sclamp.data.batches import EXPRESSION, entries_of, normalise
 from sclamp.types import Batch, GeneStatistics, Recipe, Want
 
 
@@ -50,22 +51,30 @@ def _mixed(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint64(31))
 
 
-def hide(
-    batch: Batch, hidden: Tensor, statistics: GeneStatistics, recipe: Recipe, wants: frozenset[Want]
-) -> tuple[Batch, dict[str, Tensor]]:
-    """The batch as a model sees it with entries hidden, and the whole batch's inputs to judge by.
+def hide(batch: Batch, hidden: Tensor, statistics: GeneStatistics, recipe: Recipe, wants: frozenset[Want]) -> Batch:
+    """The batch as a model sees it with entries hidden; its library size is the visible one.
 
-    batch: holds counts and the whole library size. hidden: mask (cells, genes). Both results are normalised by the
-    visible library size.
+    batch: holds counts and the whole library size. hidden: mask (cells, genes).
     """
     assert batch.counts is not None, "asked for by the caller"
     counts = batch.counts
     library = batch.library_size - (counts * hidden).sum(1)
-    truth = normalise(counts.clone(), library, statistics, recipe, wants)
-    seen = normalise(counts.masked_fill(hidden, 0), library, statistics, recipe, wants)
+    visible = counts.masked_fill(hidden, 0)
+    seen: dict[str, Any] = {"entries": entries_of(visible)} if "entries" in wants else {}
+    seen |= normalise(visible, library, statistics, recipe, wants)
     if "lognorm" in seen:
         seen["lognorm"] = torch.where(hidden, statistics.mean, seen["lognorm"])
     if "scaled" in seen:
         seen["scaled"] = seen["scaled"].masked_fill(hidden, 0)
-    empty = dict.fromkeys(("counts", "lognorm", "scaled"))
-    return replace(batch, **(empty | {"library_size": library} | seen)), truth  # type: ignore[arg-type]
+    fields: dict[str, Any] = {**dict.fromkeys(EXPRESSION), "library_size": library, **seen}
+    return replace(batch, **fields)
+
+
+def conditioned(expected: Tensor, counts: Tensor, hidden: Tensor) -> Tensor:
+    """Expected counts (cells, genes) of a model that saw only a part, given how many counts it saw.
+
+    A count model shares the counts that it sees among all genes, hidden ones included. Multiplied by what is visible
+    over what it expects to be visible, they are those of a cell as deep as this one.
+    """
+    seen, foreseen = (x.masked_fill(hidden, 0).sum(1, keepdim=True) for x in (counts, expected))
+    return expected * torch.where(foreseen > 0, seen / foreseen, 1.0)

@@ -19,7 +19,8 @@ from sclamp.models.base import Model
 from sclamp.train.agreement import spaced
 from sclamp.train.checkpoint import Loaded
 from sclamp.train.embed import with_statistics
-from sclamp.train.reconstruction import held_out_rows, measured, space
+from sclamp.train.reconstruction import held_out_rows
+from sclamp.train.scale import comparable, compared_on, measured
 
 Priors = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Name -> gene ids (n,) and vectors (n, width), as they come from files."""
@@ -29,7 +30,7 @@ TUNING_ENTRIES = 2_000_000
 
 
 class LeftOut(NamedTuple):
-    """Cells with the genes that a model knows and genes that it does not, in the model's input space.
+    """Cells with the genes that a model knows and genes that it does not, on the scale of `scale.compared_on`.
 
     known (cells, model's genes), truth (cells, new genes): as measured. predicted (cells, new genes): None from a model
     that cannot. mean (new genes,): of the training cells. expressed (new genes,): share of the cells with a count.
@@ -97,12 +98,14 @@ def predict_left_out(loaded: Loaded, path: Path, priors: Priors, genes: Sequence
     known, new = (Batches(each, model.wants() | {"counts"}, device) for each in (inputs, new_inputs))
     rows = held_out_rows(inputs, inputs.n_genes + len(genes))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("known", "truth", "predicted", "counted")}
-    plan = cut(rows, EVALUATION_ROWS)
+    plan, recipe = cut(rows, EVALUATION_ROWS), inputs.recipe
     with torch.no_grad():
         for batch, of_new in zip(known.of(plan), new.of(plan), strict=True):
             found = model.predict_genes(batch, vectors)
-            _keep(parts["known"], measured(model, batch))
-            _keep(parts["truth"], measured(model, of_new))
+            if found is not None:
+                found = comparable(model, found, batch.library_size, new.statistics, recipe)
+            _keep(parts["known"], measured(model, batch, known.statistics, recipe))
+            _keep(parts["truth"], measured(model, of_new, new.statistics, recipe))
             _keep(parts["predicted"], found)
             _keep(parts["counted"], None if of_new.counts is None else of_new.counts > 0)
     counted = _stacked(parts["counted"], len(genes))
@@ -110,7 +113,7 @@ def predict_left_out(loaded: Loaded, path: Path, priors: Priors, genes: Sequence
         known=_stacked(parts["known"], inputs.n_genes),
         truth=_stacked(parts["truth"], len(genes)),
         predicted=_stacked(parts["predicted"], len(genes)) if parts["predicted"] else None,
-        mean=np.zeros(len(genes), np.float32) if space(model) == "scaled" else new_inputs.mean,
+        mean=np.zeros(len(genes), np.float32) if compared_on(model) == "scaled" else new_inputs.mean,
         expressed=counted.sum(0) / max(len(counted), 1),
         tuning=_tuning(model, known, inputs, rows),
     )
@@ -121,7 +124,7 @@ def _tuning(model: Model, batches: Batches, inputs: Inputs, judged: np.ndarray) 
     chosen = spaced(others if len(others) > 1 else inputs.rows("train"), inputs.n_genes, TUNING_ENTRIES)
     parts: list[np.ndarray] = []
     for batch in batches.of(cut(chosen, EVALUATION_ROWS)):
-        _keep(parts, measured(model, batch))
+        _keep(parts, measured(model, batch, batches.statistics, inputs.recipe))
     return _stacked(parts, inputs.n_genes)
 
 

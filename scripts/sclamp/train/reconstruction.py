@@ -16,7 +16,8 @@ from sclamp.data.inputs import Inputs
 from sclamp.data.stream import cut
 from sclamp.models.base import Model
 from sclamp.train.agreement import SCHEMA, agreement_table, spaced
-from sclamp.train.imputation import hidden_entries, hide
+from sclamp.train.imputation import conditioned, hidden_entries, hide
+from sclamp.train.scale import comparable, measured, space
 from sclamp.types import Batch
 
 PAIRS = pa.schema(
@@ -32,7 +33,7 @@ MAX_PAIRS = 20_000
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Cells as measured and as a model gives them back, (cells, genes) float32 in the model's input space.
+    """Cells as measured and as a model gives them back, (cells, genes) float32 on the scale of `scale.compared_on`.
 
     judged: None, or the mask (cells, genes) of the entries that count, which are those that the model did not see.
     """
@@ -56,9 +57,12 @@ def held_out_rows(inputs: Inputs, n_genes: int) -> np.ndarray:
 
 
 def reconstruct(model: Model, batches: Batches, rows: np.ndarray) -> Reconstruction | None:
-    """Reconstruct cells; None for a model that does not reconstruct, or without cells."""
-    pairs = ((batch, measured(model, batch)) for batch in batches.of(cut(rows, EVALUATION_ROWS)))
-    return _collect(model, pairs, batches.inputs.cell_ids[rows], None)
+    """Reconstruct cells; None for a model that does not reconstruct, or without cells.
+
+    batches: with counts among what they hold, for a count model.
+    """
+    pairs = ((batch, batch, None) for batch in batches.of(cut(rows, EVALUATION_ROWS)))
+    return _collect(model, batches, pairs, batches.inputs.cell_ids[rows], None)
 
 
 def impute(model: Model, batches: Batches, rows: np.ndarray, share: float, seed: int) -> Reconstruction | None:
@@ -69,42 +73,40 @@ def impute(model: Model, batches: Batches, rows: np.ndarray, share: float, seed:
     ids = batches.inputs.cell_ids[rows]
     masked = hidden_entries(ids, model.data.gene_ids, share, seed)
 
-    def pairs() -> Iterator[tuple[Batch, Tensor]]:
+    def pairs() -> Iterator[tuple[Batch, Batch, Tensor]]:
         plan = cut(np.arange(len(rows)), EVALUATION_ROWS)
         for places, batch in zip(plan, batches.of([rows[places] for places in plan]), strict=True):
             mask = torch.from_numpy(masked[places]).to(batches.device)
-            seen, truth = hide(batch, mask, batches.statistics, batches.inputs.recipe, model.wants())
-            yield seen, truth[space(model)]
+            seen = hide(batch, mask, batches.statistics, batches.inputs.recipe, model.wants())
+            whole = Batch(batch.rows, batch.covariates, batch.batch, seen.library_size, counts=batch.counts)
+            yield seen, whole, mask
 
-    return _collect(model, pairs(), ids, masked)
+    return _collect(model, batches, pairs(), ids, masked)
 
 
 def _collect(
-    model: Model, pairs: Iterator[tuple[Batch, Tensor]], cell_ids: np.ndarray, judged: np.ndarray | None
+    model: Model,
+    batches: Batches,
+    pairs: Iterator[tuple[Batch, Batch, Tensor | None]],
+    cell_ids: np.ndarray,
+    judged: np.ndarray | None,
 ) -> Reconstruction | None:
-    """Reconstruct batches, each given with what is measured in it."""
+    """Reconstruct batches, each given as the model sees it, as it was measured, and with the mask of what is hidden."""
+    statistics, recipe = batches.statistics, batches.inputs.recipe
     found, truth = [], []
     with torch.no_grad():
-        for batch, values in pairs:
-            reconstructed = model.reconstruct(batch)
-            if reconstructed is None:
+        for seen, whole, hidden in pairs:
+            x = model.reconstruct(seen)
+            if x is None:
                 return None
-            found.append(reconstructed.float().cpu().numpy())
-            truth.append(values.cpu().numpy())
+            if hidden is not None and space(model) == "counts":
+                assert whole.counts is not None, "asked for by the caller"
+                x = conditioned(x, whole.counts, hidden)
+            found.append(comparable(model, x, whole.library_size, statistics, recipe).float().cpu().numpy())
+            truth.append(measured(model, whole, statistics, recipe).cpu().numpy())
     if not found:
         return None
     return Reconstruction(np.concatenate(truth), np.concatenate(found), cell_ids, model.data.gene_ids, judged)
-
-
-def space(model: Model) -> str:
-    """What the model reads and gives back: counts, lognorm or scaled."""
-    return next(name for name in ("counts", "lognorm", "scaled") if name in model.wants())
-
-
-def measured(model: Model, batch: Batch) -> Tensor:
-    """The batch's expression in the model's input space, (cells, genes)."""
-    value: Tensor = getattr(batch, space(model))
-    return value
 
 
 def agreement_of(found: Reconstruction | None) -> pa.Table:
