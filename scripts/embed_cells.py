@@ -31,33 +31,22 @@ def main() -> None:
     if given.h5ad and (not given.data.endswith(".h5ad") or given.h5ad.resolve() == Path(given.data).resolve()):
         raise UserError(f"--h5ad: a copy needs an .h5ad as --data and another name, found '{given.data}'.")
 
-    from sclamp.config.datasets import Dataset
-    from sclamp.config.parse import parsed
     from sclamp.core.files import write_embedding
     from sclamp.core.provenance import provenance
     from sclamp.data.batches import Batches
-    from sclamp.data.sources import open_source
     from sclamp.train import embed
+    from sclamp.train.apply_inputs import new_cells
     from sclamp.train.checkpoint import load_model
     from sclamp.train.devices import lease_gpu, torch_device
-    from sclamp.train.new_data import read_new_cells
 
     loaded = load_model(given.model)
-    model = loaded.model
-    if model.transductive:
-        raise UserError(
-            f"{given.model}: mode '{model.settings.mode}' is transductive: it knows only the cells it was fitted to "
-            "and cannot embed others; use a model of another mode."
-        )
-    dataset = parsed(Dataset, {**cli.read_settings(given.settings), "path": given.data})
-    with open_source(dataset) as source:
-        inputs = read_new_cells(source, dataset, model.data, loaded.statistics, given.min_genes_share)
-        files = [given.model, *source.files()]
+    found = new_cells(loaded, given.model, given.data, cli.read_settings(given.settings), given.min_genes_share)
     device = torch_device(given.device, lease_gpu(given.device))
-    embedding = embed.embed_cells(model.to(device), Batches(inputs, model.wants(), device))
-    settings = dataset.model_dump(mode="json")
-    origin = provenance("embed_cells.py", settings, files, given.code, ("numpy", "torch"))
-    write_embedding(given.output, "cell_id", inputs.cell_ids, embedding, origin)
+    model = loaded.model.to(device)
+    embedding = embed.embed_cells(model, Batches(found.inputs, model.wants(), device))
+    files = [given.model, *found.files]
+    origin = provenance("embed_cells.py", found.settings, files, given.code, ("numpy", "torch"))
+    write_embedding(given.output, "cell_id", found.inputs.cell_ids, embedding, origin)
     if given.h5ad:
         copy_with_embedding(Path(given.data), given.h5ad, f"X_{model.settings.mode}", embedding)
 

@@ -65,8 +65,7 @@ class Training:
         self.monitor: Monitor | None = None
         if settings.monitor and self.processes.writes:  # the others wait: they write no history
             self.monitor = Monitor(batches, self.val_rows, model.data.labels)
-            for note in self.monitor.notes:
-                self.report.say(f"monitor: {note}")
+            self.monitor.tell(self.report.say)
         self.interruption = Interruption()
         self._bad = torch.zeros((), device=batches.device)
         self._bad_step = torch.full((), -1.0, device=batches.device)

@@ -2,7 +2,7 @@
 
 They choose nothing: the checkpoint is the one with the lowest loss. Each is a function of the embedding alone (means,
 no samples), so that looking changes no bit of a training. Where labels are not in the Cell Ontology, or there are no
-labels or batches, the numbers that need them are left out and `notes` say why.
+labels or batches, the numbers that need them are left out, and the log says why.
 """
 
 from __future__ import annotations
@@ -28,30 +28,41 @@ MOST_PROBED = 20_000
 class Monitor:
     """Looks at the embedding of some cells.
 
-    names: of the numbers that these cells have. notes: sentences about those that they have not.
+    names: of the numbers that these cells have. left_out: number -> why they have none. notes: labels without a term.
     """
 
     def __init__(self, batches: Batches, rows: np.ndarray, label_names: Sequence[str]) -> None:
         """rows: positions of the cells in the inputs of `batches`. label_names: of the label codes."""
-        self._batches, self._rows, self.notes = batches, rows, []
+        self._batches, self._rows = batches, rows
         self._batch, self._label = batches.inputs.batch[rows], batches.inputs.label[rows]
         self._first, self._second = _halves(self._label)
-        lineage = Lineage(label_names)
-        self._distances = lineage.distances
+        lineage = Lineage(label_names if (self._label >= 0).any() else ())
+        self._distances, self.notes = lineage.distances, lineage.notes
+        problems = self._problems()
+        self.left_out = {name: why for name, why in problems.items() if why}
+        self.names = tuple(name for name, why in problems.items() if not why)
+
+    def _problems(self) -> dict[str, str]:
+        """All numbers, and why these cells have none of them; empty where they have."""
         present = np.unique(self._label[self._label >= 0])
-        pairs = self._distances[np.ix_(present, present)][np.triu_indices(len(present), 1)]
-        self.notes += lineage.notes if len(present) else []
-        two_labels = len(np.unique(self._label[self._first])) > 1 and len(self._second) > 0
-        applies = {
-            "ontology_spearman": (np.isfinite(pairs).sum() > 1, "less than two pairs of labels have a distance"),
-            "batch_silhouette": (len(np.unique(self._batch[self._batch >= 0])) > 1, "there is only one batch"),
-            "classifier_accuracy": (two_labels, "less than two labels have two cells"),
-            "classifier_error_distance": (
-                two_labels and np.isfinite(pairs).any(), "no two labels have a distance in the Cell Ontology"
-            ),
-        }  # fmt: skip
-        self.names = tuple(name for name, (there, _) in applies.items() if there)
-        self.notes += [f"{name} is left out: {why}" for name, (there, why) in applies.items() if not there]
+        apart = self._distances[np.ix_(present, present)][np.triu_indices(len(present), 1)]
+        n_pairs, n_batches = np.isfinite(apart).sum(), len(np.unique(self._batch[self._batch >= 0]))
+        learns = len(np.unique(self._label[self._first])) > 1 and len(self._second) > 0
+        too_few = "" if learns else "fewer than two labels have enough cells"
+        unrelated = "labels have a distance in the Cell Ontology"
+        return {
+            "ontology_spearman": "" if n_pairs > 1 else f"fewer than two pairs of {unrelated}",
+            "batch_silhouette": "" if n_batches > 1 else "fewer than two batches are known",
+            "classifier_accuracy": too_few,
+            "classifier_error_distance": too_few or ("" if n_pairs else f"no two {unrelated}"),
+        }
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Say which labels have no term, and which numbers are left out."""
+        for note in self.notes:
+            say(f"monitor: {note}")
+        for name, why in self.left_out.items():
+            say(f"monitor: {name} is left out: {why}")
 
     def look_at(self, model: Model) -> dict[str, float]:
         """The numbers for the cells as `model`, in evaluation mode, embeds them; NaN for one that is not defined."""
