@@ -11,6 +11,7 @@ def kl_to_standard_normal(mean: Tensor, std: Tensor) -> Tensor:
     return 0.5 * (mean.square() + variance - 1 - variance.log()).sum(-1)
 
 
-def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
-    """Squared error summed over the last axis: (n, g), (n, g) -> (n,)."""
-    return (prediction - target).square().sum(-1)
+def squared_error(prediction: Tensor, target: Tensor, measured: Tensor | None = None) -> Tensor:
+    """Squared error summed over the last axis: (n, g), (n, g) -> (n,); of the measured entries, (n, g) bool, alone."""
+    error = prediction - target
+    return (error if measured is None else error.masked_fill(~measured, 0)).square().sum(-1)

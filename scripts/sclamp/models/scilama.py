@@ -73,7 +73,7 @@ class BetaVAE(_SciLaMA):
         """Negative ELBO per cell, with unit-weight squared error and the KL divergence weighted by beta."""
         q = self.cells.posterior(self._x(batch), batch.covariates)
         z = q.sample(batch.noise.for_cells if batch.noise else None)
-        reconstruction = squared_error(self._decode(z, batch.covariates), self._x(batch)).mean()
+        reconstruction = squared_error(self._decode(z, batch.covariates), self._x(batch), batch.measured).mean()
         kl, beta = q.kl().mean(), self._beta(progress)
         return {
             "loss": reconstruction + beta * kl,
@@ -201,7 +201,7 @@ class Direct(_SciLaMA):
         return expression if self.residual is None else expression + factors @ self.residual.T
 
     def _error(self, prediction: Tensor, batch: Batch) -> Tensor:
-        return squared_error(prediction, self._x(batch)).mean()
+        return squared_error(prediction, self._x(batch), batch.measured).mean()
 
 
 class SelfInformed(Direct):
