@@ -17,6 +17,13 @@ class PCASettings(ModelSettings):
     """Expression that the components are taken of."""
     latent_dim: int = Field(50, ge=1)
     """Number of components."""
+    solver: Literal["auto", "covariance", "randomized"] = "auto"
+    """Exact components of the covariance of all genes (one pass over the cells), or a randomized iteration that never
+    holds it (several passes); `auto` is exact up to 8,192 genes, or as long as genes x cells are below 67 million."""
+    oversampling: int = Field(20, ge=0)
+    """Directions that the randomized solver follows beyond `latent_dim`; more need more memory and fewer passes."""
+    max_passes: int = Field(20, ge=2)
+    """Most passes of the randomized solver; it stops earlier when variances are right to about 1e-6."""
 
 
 class HarmonySettings(PCASettings):

@@ -92,7 +92,7 @@ class StreamingCovariance:
             self._products.addmm_(y.T, y)
             return
         values, products = y.numpy(), self._products.numpy()
-        n_values = np.count_nonzero(values)
+        n_values = int(np.count_nonzero(values))
         if n_values < SPARSE_BELOW * values.size:
             from sclamp.models.sparse_rows import add_products
 

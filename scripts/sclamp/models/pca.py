@@ -1,4 +1,4 @@
-"""Principal components, exact, from one pass over the cells."""
+"""Principal components: exact, from one pass over the cells, or from several passes where there are many genes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from torch import Tensor
 
 from sclamp.config.linear import PCASettings
 from sclamp.models.base import ClosedFormModel, Stream
+from sclamp.models.covariance import StreamingCovariance
+from sclamp.models.krylov import Leading, leading_directions
 from sclamp.types import Batch, DataSpec, Want
+
+LARGEST_MATRIX = 2**29
+"""Bytes of the largest matrix that `solver: auto` keeps: the covariance of 8,192 genes."""
 
 
 class PCA(ClosedFormModel):
@@ -27,6 +32,7 @@ class PCA(ClosedFormModel):
         """ValueError: more components than genes."""
         super().__init__(settings, data)
         self._check_rank("genes", data.n_genes)
+        self._accuracy: dict[str, float] = {}
         k = settings.latent_dim
         self.register_buffer("mean", torch.zeros(data.n_genes))
         self.register_buffer("components", torch.zeros(k, data.n_genes))
@@ -39,18 +45,13 @@ class PCA(ClosedFormModel):
 
     def fit(self, stream: Stream) -> None:
         """See `ClosedFormModel`; ValueError: more components than cells (less one, for the mean)."""
-        moments = _Moments(self.data.n_genes)
-        for batch in stream.batches(self.fitted_to):
-            moments.add(self._x(batch))
-        if moments.n < 2:
-            raise ValueError(f"pca: {moments.n} cells to fit to; at least 2 are needed")
-        self._check_rank("cells less one", moments.n - 1)
-        variances, vectors, total = moments.leading(self.settings.latent_dim)
-        largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-        self.mean.copy_(moments.mean())
-        self.components.copy_((vectors * largest.sign()).T)
-        self.explained_variance.copy_(variances)
-        self.explained_variance_ratio.copy_(variances / total.clamp(min=1e-300))
+        found = self._from_covariance(stream) if self._solver() == "covariance" else self._from_passes(stream)
+        self._check_rank("cells less one", found.n - 1)
+        largest = found.directions.gather(0, found.directions.abs().argmax(0, keepdim=True))
+        self.mean.copy_(found.mean)
+        self.components.copy_((found.directions * largest.sign()).T)
+        self.explained_variance.copy_(found.variances)
+        self.explained_variance_ratio.copy_(found.variances / max(found.total_variance, 1e-300))
 
     def embed_cells(self, batch: Batch) -> Tensor:
         """Coordinates of the cells along the components, (cells, k)."""
@@ -65,8 +66,40 @@ class PCA(ClosedFormModel):
         return self.embed_cells(batch) @ self.components + self.mean
 
     def summary(self) -> dict[str, float]:
-        """Share of the variance that the components explain together."""
-        return {"explained_variance_ratio": float(self.explained_variance_ratio.double().sum())}
+        """Share of the variance that the components explain together; passes and residual of a randomized fit."""
+        return {"explained_variance_ratio": float(self.explained_variance_ratio.double().sum()), **self._accuracy}
+
+    def _solver(self) -> str:
+        if self.settings.solver != "auto":
+            return self.settings.solver
+        genes = self.data.n_genes
+        smaller = min(genes, self.data.n_cells or genes)
+        return "covariance" if 8 * genes * smaller <= LARGEST_MATRIX else "randomized"
+
+    def _from_covariance(self, stream: Stream) -> Leading:
+        sums = StreamingCovariance(self.data.n_genes)
+        for batch in stream.batches(self.fitted_to):
+            sums.add(self._x(batch))
+        if sums.n < 2:
+            raise ValueError(f"pca: {sums.n} cells to fit to; at least 2 are needed")
+        self._check_rank("cells less one", sums.n - 1)
+        variances, directions = sums.leading(self.settings.latent_dim)
+        return Leading(sums.n, sums.mean(), variances, directions, sums.total_variance(), 0.0, 1)
+
+    def _from_passes(self, stream: Stream) -> Leading:
+        try:
+            found = leading_directions(
+                lambda: (self._x(batch) for batch in stream.batches(self.fitted_to)),
+                self.data.n_genes,
+                self.settings.latent_dim,
+                oversampling=self.settings.oversampling,
+                max_passes=self.settings.max_passes,
+                device=self.mean.device,
+            )
+        except ValueError as error:
+            raise ValueError(f"pca: {error}") from error
+        self._accuracy = {"passes": float(found.passes), "residual": found.residual}
+        return found
 
     def _check_rank(self, what: str, available: int) -> None:
         if self.settings.latent_dim > available:
@@ -79,59 +112,3 @@ class PCA(ClosedFormModel):
         x = batch.scaled if self.settings.input == "scaled" else batch.lognorm
         assert x is not None, "the batch holds what `wants` names"
         return x
-
-
-class _Moments:
-    """Sums over cells in float64, taken about the first batch's mean so that large means cost no digits.
-
-    Cells are held as long as they are fewer than genes; then they give way to the (genes, genes) sum of products. So
-    the largest matrix is as large as the smaller of both numbers squared.
-    """
-
-    def __init__(self, n_genes: int) -> None:
-        self.n, self._n_genes = 0, n_genes
-        self._origin = self._total = self._products = torch.empty(0)
-        self._held: list[Tensor] = []
-
-    def add(self, x: Tensor) -> None:
-        """Add cells (n, genes)."""
-        x = x.double()
-        if self.n == 0:
-            self._origin, self._total = x.mean(0), x.new_zeros(self._n_genes)
-        x = x - self._origin
-        self.n += len(x)
-        self._total = self._total + x.sum(0)
-        self._held.append(x)
-        if self.n > self._n_genes:
-            if not self._products.numel():
-                self._products = x.new_zeros(self._n_genes, self._n_genes)
-            for rows in self._held:
-                self._products.addmm_(rows.T, rows)
-            self._held = []
-
-    def mean(self) -> Tensor:
-        """Mean of each gene, (genes,)."""
-        return self._origin + self._total / self.n
-
-    def leading(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The k largest variances (k,), their directions (genes, k), and the variance of all directions together."""
-        shift = self._total / self.n
-        if self._products.numel():
-            covariance = (self._products - self.n * torch.outer(shift, shift)) / (self.n - 1)
-            return *_leading(covariance, k), covariance.diagonal().sum()
-        x = torch.cat(self._held) - shift
-        variances, left = _leading(x @ x.T / (self.n - 1), k)
-        return variances, torch.nn.functional.normalize(x.T @ left, dim=0), x.square().sum() / (self.n - 1)
-
-
-def _leading(matrix: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest eigenvalues (k,) and their eigenvectors (n, k) of a symmetric matrix.
-
-    LAPACK by way of scipy, which can stop at k; torch computes all of them, in three times the time.
-    """
-    from scipy.linalg import eigh
-
-    n = len(matrix)
-    values, vectors = eigh(matrix.cpu().numpy(), subset_by_index=[n - k, n - 1])
-    found = (torch.from_numpy(array[..., ::-1].copy()).to(matrix.device) for array in (values, vectors))
-    return next(found).clamp(min=0), next(found)
