@@ -46,6 +46,7 @@ MODES: dict[str, Mode] = {
         "scilama:JointSettings", "scilama:Stepwise", after=("beta_vae", "stepwise_genes"), without_prior="beta_vae"
     ),
     "self_informed": _of("scilama:JointSettings", "scilama:SelfInformed", own_prior="expression"),
+    "scvi": _of("scvi:SCVISettings", "scvi:SCVI", without_prior="scvi"),
 }
 
 

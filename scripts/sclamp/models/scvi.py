@@ -1,0 +1,75 @@
+"""scVI (Lopez et al., Nature Methods 2018): the VAE of counts, whose gene weights may follow a gene prior."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from sclamp.config.scvi import SCVISettings
+from sclamp.models.count_vae import CountVAE
+from sclamp.types import Batch
+
+
+class SCVI(CountVAE):
+    """Mode `scvi`: free gene weights, or weights that are tied to, or started from, gene priors."""
+
+    settings: SCVISettings
+
+    @property
+    def tied(self) -> bool:
+        """True where the weights of the decoder's last layer are read off gene priors."""
+        return self.settings.prior_role == "decoder" and bool(self.data.gene_priors)
+
+    def make_gene_weights(self, width: int) -> None:
+        """See `CountVAE`."""
+        if not self.tied:
+            super().make_gene_weights(width)
+            return
+        inputs = sum(self.data.gene_priors.values())
+        self.prior_map = nn.Parameter(torch.empty(inputs, width))
+        # Priors have unit variance: the weights that come out vary as Xavier's would.
+        nn.init.normal_(self.prior_map, std=(2 / ((self.data.n_genes + width) * inputs)) ** 0.5)
+
+    def gene_weights(self) -> Tensor:
+        """See `CountVAE`."""
+        return self.scaled_priors() @ self.prior_map if self.tied else self.gene_weight
+
+    def load_gene_priors(self, priors: Mapping[str, Tensor]) -> None:
+        """See `Model`; initial weights that follow gene priors are made here."""
+        super().load_gene_priors(priors)
+        if not self.data.gene_priors:
+            return
+        with torch.no_grad():
+            if self.settings.prior_role == "decoder_init":
+                self.gene_weight.copy_(_alike(self.gene_weight, self.scaled_priors()))
+            elif self.settings.prior_role == "encoder_init":
+                first = self.encoder.net.layers[0].get_parameter("linear.weight")
+                first.copy_(_alike(first.T, self.scaled_priors()).T)
+
+    def predict_genes(self, batch: Batch, gene_priors: Mapping[str, Tensor]) -> Tensor | None:
+        """See `Model`: expected counts on the scale of the known genes, which share out the library size.
+
+        A new gene has the known genes' mean bias and mean share of extra zeros, and no covariate shift. None unless the
+        decoder is tied to gene priors.
+        """
+        if not self.tied:
+            return None
+        z, conditions = self.posterior(batch).mean, self.conditions(batch.covariates)
+        known = self.decode(z, conditions, batch)
+        weights = self.scaled_priors(gene_priors) @ self.prior_map
+        new = self.hidden(z, conditions) @ weights.T + self.gene_bias.mean()
+        log_means = self.log_means(new, self.library(batch).log(), batch.measured, among=known.logits)
+        if known.dropout is not None:
+            log_means = log_means + known.dropout.neg().sigmoid().mean(1, keepdim=True).log()
+        return log_means.exp()
+
+
+def _alike(weights: Tensor, priors: Tensor) -> Tensor:
+    """Random weights (genes, width) mapped by the gene priors' inner products: alike for like genes, as large.
+
+    The same as a random linear map of the priors (genes, d).
+    """
+    mapped = priors @ (priors.T @ weights)
+    return mapped * (weights.square().mean() / mapped.square().mean().clamp_min(1e-12)).sqrt()
