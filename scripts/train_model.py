@@ -22,6 +22,7 @@ def main() -> None:
     arguments.add_argument(
         "--gene-prior", action="extend", nargs="+", default=[], metavar="NAME=PATH", help="matched gene priors"
     )
+    arguments.add_argument("--embedding", type=Path, help="cell_embedding.parquet by the model of `embedding_of`")
     arguments.add_argument("--warm-start", type=Path, help="model.pt whose parameters are taken over")
     arguments.add_argument("--seed", type=int, default=0, help="seed of initialisation, order, noise and dropout")
     arguments.add_argument("--model", type=Path, help="model.pt to write; resume.pt lies beside it")
@@ -40,7 +41,8 @@ def main() -> None:
 
     from sclamp.train.run import Run, train
 
-    train(Run(settings, given.seed, given.counts, given.model, given.history, priors, given.warm_start, given.code))
+    files = (given.counts, given.model, given.history, priors, given.warm_start, given.code, given.embedding)
+    train(Run(settings, given.seed, *files))
 
 
 def model_settings(values: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sclamp.core.errors import UserError
 from sclamp.data.h5ad import row_blocks
 from sclamp.data.inputs import Inputs
 from sclamp.data.placement import Placement, free_memory, place
@@ -143,6 +144,10 @@ class Batches(Stream):
         }
         if "labels" in wants:
             self._values["label"] = self._on_device(inputs.label)
+        if "embedding" in wants:
+            if inputs.embedding is None:
+                raise UserError("the model reads an embedding by another model (--embedding), and none was given.")
+            self._values["embedding"] = self._on_device(inputs.embedding)
         panels = inputs.panels
         self._panels = None if panels is None else (self._on_device(panels.measured), self._on_device(panels.of_cell))
         self._source: Source | None = None

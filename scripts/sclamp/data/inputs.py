@@ -45,7 +45,8 @@ class Inputs:
     columns (columns of counts,): position among the model's genes, -1 for a column that the model does not read.
     split: train, val or test. batch, label: position among the model's, -1 unseen or missing. mean, std: (genes,)
     float32 of log-normalised expression in the training cells. panels: which of the model's genes each cell was
-    measured for; None where that is all of them.
+    measured for; None where that is all of them. embedding: (cells, d) float32 by another model, for models that read
+    one.
     """
 
     counts: Counts
@@ -61,6 +62,7 @@ class Inputs:
     std: np.ndarray
     recipe: Recipe
     panels: Panels | None = None
+    embedding: np.ndarray | None = None
 
     def rows(self, split: str | None) -> np.ndarray:
         """Positions of the cells of one split, or of all, in file order."""
@@ -70,6 +72,21 @@ class Inputs:
 def read_gene_priors(paths: Mapping[str, str | Path]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Read matched gene priors: name -> (gene ids, (genes, width) float32)."""
     return {name: read_embedding(path, "gene_id") for name, path in paths.items()}
+
+
+def read_cell_embedding(path: str | Path, cell_ids: np.ndarray) -> np.ndarray:
+    """The embedding of the named cells, (cells, d) float32 in their order, of a table that may hold others as well.
+
+    Errors: cells that the table lacks.
+    """
+    ids, matrix = read_embedding(path, "cell_id")
+    at = pd.Index(ids, dtype=object).get_indexer(pd.Index(cell_ids, dtype=object))
+    if len(missing := np.flatnonzero(at < 0)):
+        raise UserError(
+            f"{path}: {len(missing)} of {len(cell_ids)} cells have no embedding, such as '{cell_ids[missing[0]]}'; it "
+            f"holds {len(ids)} cells, such as '{ids[0] if len(ids) else ''}'. Expected one of the same dataset."
+        )
+    return matrix[at]
 
 
 def describe(path: str | Path, priors: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> DataSpec:

@@ -33,6 +33,9 @@ class Model(nn.Module, ABC):
         self.settings, self.data = settings, data
         for name, width in data.gene_priors.items():
             self.register_buffer(prior_buffer(name), torch.zeros(data.n_genes, width))
+        if data.embedding_width:
+            self.register_buffer("embedding_mean", torch.zeros(data.embedding_width))
+            self.register_buffer("embedding_std", torch.ones(data.embedding_width))
 
     def gene_prior(self, name: str) -> Tensor:
         """The (genes, width) matrix of one gene prior."""
@@ -42,6 +45,23 @@ class Model(nn.Module, ABC):
         """Fill the gene priors; each must be (genes, width), rows in the order of `data.gene_ids`."""
         for name in self.data.gene_priors:
             self.gene_prior(name).copy_(priors[name])
+
+    def scale_embedding(self, embedding: Tensor) -> None:
+        """Note mean and deviation of the embedding that the model reads, (training cells, dimensions)."""
+        self.get_buffer("embedding_mean").copy_(embedding.double().mean(0))
+        std = embedding.double().std(0, correction=0)
+        self.get_buffer("embedding_std").copy_(std.where(std > 0, 1.0))
+
+    def z_scored(self, embedding: Tensor) -> Tensor:
+        """An embedding (cells, dimensions) in deviations of the training cells from their mean."""
+        return (embedding - self.get_buffer("embedding_mean")) / self.get_buffer("embedding_std")
+
+    def see_labels(self, train: Tensor, val: Tensor) -> None:
+        """Note what a model needs to know of all labels before it is trained, such as how common they are.
+
+        train, val: (cells,) int64 labels of the training and of the validation cells, -1 for cells without one.
+        ValueError: labels that the model cannot be trained on.
+        """
 
     def gene_axes(self) -> dict[str, int]:
         """Parameters and buffers whose size follows the genes: name in the state dict -> the axis.

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sclamp.core.errors import UserError
 from sclamp.core.files import write_table
 from sclamp.core.provenance import provenance
 from sclamp.data.batches import Batches
-from sclamp.data.inputs import describe, read_gene_priors, read_inputs
+from sclamp.data.inputs import describe, read_cell_embedding, read_gene_priors, read_inputs
 from sclamp.models.base import ClosedFormModel, GradientModel, Model
 from sclamp.models.noise import seed_default_generator
 from sclamp.train.checkpoint import save_model, start_from
@@ -30,7 +30,11 @@ from sclamp.train.resume import Resume
 
 @dataclass(frozen=True)
 class Run:
-    """What train_model.py was asked for. gene_priors: name -> matched prior. code: digest of the code."""
+    """What train_model.py was asked for.
+
+    gene_priors: name -> matched prior. code: digest of the code. embedding: by another model, to be read instead of
+    expression.
+    """
 
     settings: ModelSettings
     seed: int
@@ -40,12 +44,14 @@ class Run:
     gene_priors: Mapping[str, Path] = field(default_factory=dict)
     warm_start: Path | None = None
     code: str = ""
+    embedding: Path | None = None
 
     @property
     def inputs(self) -> dict[str, Path]:
         """Files that are read, by their role."""
-        warm = {"warm start": self.warm_start} if self.warm_start else {}
-        return {"counts": self.counts, **{f"gene prior {n}": p for n, p in self.gene_priors.items()}, **warm}
+        more = {"warm start": self.warm_start, "embedding": self.embedding}
+        priors = {f"gene prior {n}": p for n, p in self.gene_priors.items()}
+        return {"counts": self.counts, **priors, **{role: path for role, path in more.items() if path}}
 
 
 def train(run: Run) -> None:
@@ -79,9 +85,13 @@ def _build(run: Run, device: torch.device) -> tuple[Model, Batches]:
     priors = read_gene_priors(run.gene_priors)
     data = describe(run.counts, priors)
     inputs = read_inputs(run.counts, data)
+    if _reads_embedding(run):
+        inputs = replace(inputs, embedding=read_cell_embedding(run.embedding, inputs.cell_ids))  # type: ignore[arg-type]
+        data = replace(data, embedding_width=inputs.embedding.shape[1])  # type: ignore[union-attr]
     seed_default_generator("cpu", "initialise", run.seed)
     try:
         model: Model = model_class(run.settings.mode)(run.settings, data)
+        model.see_labels(*(torch.from_numpy(inputs.label[inputs.rows(split)]) for split in ("train", "val")))
     except ValueError as error:
         raise UserError(str(error)) from error
     positions = {name: {gene: i for i, gene in enumerate(ids)} for name, (ids, _) in priors.items()}
@@ -91,6 +101,8 @@ def _build(run: Run, device: torch.device) -> tuple[Model, Batches]:
             for name, (_, matrix) in priors.items()
         }
     )
+    if inputs.embedding is not None:
+        model.scale_embedding(torch.from_numpy(inputs.embedding[inputs.rows("train")]))
     if run.warm_start:
         taken = start_from(model, run.warm_start)
         print(f"warm start: {len(taken)} tensors taken from {run.warm_start}", file=sys.stderr)
@@ -98,6 +110,19 @@ def _build(run: Run, device: torch.device) -> tuple[Model, Batches]:
     sizes = f"{data.n_cells} training cells, {data.n_genes} genes, {n_parameters:,} parameters"
     print(f"model: {run.settings.mode} on {device}; {sizes}", file=sys.stderr)
     return model.to(device), Batches(inputs, model.wants(), device)
+
+
+def _reads_embedding(run: Run) -> bool:
+    """Whether the run reads an embedding; the setting and the file go together."""
+    of = getattr(run.settings, "embedding_of", None)
+    if of and run.embedding is None:
+        raise UserError(f"embedding_of: the model reads the embedding by '{of}'; give it with --embedding.")
+    if run.embedding and not of:
+        raise UserError(
+            f"--embedding: {run.embedding} was given, but the settings of mode '{run.settings.mode}' name no model in "
+            "embedding_of."
+        )
+    return bool(of)
 
 
 def _solve(model: ClosedFormModel, batches: Batches) -> list[dict[str, Any]]:
