@@ -1,0 +1,176 @@
+"""Gene panels: what a file lacks is unknown, not zero; oracles: numpy on the dense matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+
+from sclamp.config.datasets import Dataset
+from sclamp.core.errors import UserError
+from sclamp.data.check import Report, check_dataset
+from sclamp.data.h5ad import read_cells, read_uns
+from sclamp.data.panels import Panels, stored
+from sclamp.data.prepare import prepare_cells
+from sclamp.data.sources import open_source
+
+GENES = {"one": range(70), "two": range(10, 70), "three": range(10, 70), "four": range(60)}
+"""Genes of each file; `two` and `three` share a panel."""
+CELLS = {"one": slice(0, 30), "two": slice(30, 50), "three": slice(50, 65), "four": slice(65, 90)}
+
+
+@pytest.fixture
+def files(raw_file: Callable[..., Path]) -> tuple[str, ...]:
+    def part(name: str) -> Callable[[anndata.AnnData], anndata.AnnData]:
+        return lambda data: data[CELLS[name]][:, list(GENES[name])].copy()
+
+    return tuple(str(raw_file(part(name), f"{name}.h5ad")) for name in GENES)
+
+
+@pytest.fixture
+def cells_file(files: tuple[str, ...], tmp_path: Path) -> Callable[..., Path]:
+    def prepare(**settings: object) -> Path:
+        values = {"path": files, "join": "outer", "batch": "file", "quality": {"min_cells": 0}, **settings}
+        dataset, output = Dataset.model_validate(values), tmp_path / "cells.h5ad"
+        with open_source(dataset) as source:
+            prepare_cells(source, dataset, output, {})
+        return output
+
+    return prepare
+
+
+def truth(raw: anndata.AnnData) -> np.ndarray:
+    """Which genes each cell was measured for, (cells, genes)."""
+    mask = np.zeros(raw.shape, dtype=bool)
+    for name, cells in CELLS.items():
+        mask[cells, list(GENES[name])] = True
+    return mask
+
+
+def test_each_file_is_a_panel_and_equal_files_share_one(raw, cells_file):
+    cells = read_cells(cells_file())
+    assert list(cells.obs["panel"]) == ["one"] * 30 + ["two"] * 35 + ["four"] * 25
+    assert {name: len(lacks) for name, lacks in cells.spec["panels"].items()} == {"one": 0, "two": 10, "four": 10}
+    assert cells.spec["panels"]["two"] == list(raw.var_names[:10])
+    panels = stored(cells.obs, cells.spec, list(raw.var_names))
+    np.testing.assert_array_equal(panels.measured[panels.of_cell], truth(raw))
+
+
+def test_files_with_the_same_genes_have_no_panels(raw_file, cells_file):
+    paths = (str(raw_file(None, "a.h5ad")), str(raw_file(lambda data: data[:, ::-1].copy(), "b.h5ad")))
+    outer = cells_file(path=paths).read_bytes()
+    spec = read_uns(cells_file(path=paths))["spec"]
+    assert "panels" not in spec and "panel" not in read_cells(cells_file(path=paths)).obs
+    assert cells_file(path=paths, join="inner").read_bytes() == outer
+
+
+def test_what_a_file_lacks_can_be_read_as_zero(cells_file):
+    cells = read_cells(cells_file(absent_genes="zero"))
+    assert "panels" not in cells.spec and "panel" not in cells.obs and len(cells.var) == 70
+
+
+def test_what_is_left_of_panels():
+    every, none = np.ones(5, dtype=bool), np.zeros(5, dtype=bool)
+    measured = np.array([[1, 1, 1, 1, 0], [1, 1, 0, 1, 0], [0, 1, 1, 1, 1]], dtype=bool)
+    panels = Panels(("a", "b", "c"), np.array([0, 0, 1, 2, 2]), measured)
+    same = panels.take(every, every)
+    assert same is not None and same.names == panels.names and (same.of_cell == panels.of_cell).all()
+    left = panels.take(np.array([0, 0, 1, 1, 0], dtype=bool), every)
+    assert left is not None and left.names == ("b", "c") and list(left.of_cell) == [0, 1]
+    assert left.lacking(list("vwxyz")) == {"b": ["x", "z"], "c": ["v"]}
+    assert panels.take(every, np.array([0, 1, 0, 1, 0], dtype=bool)) is None  # genes that all have
+    assert panels.take(every, none | np.array([1, 1, 0, 0, 0], dtype=bool)).measured.tolist() == [
+        [1, 1],
+        [1, 1],
+        [0, 1],
+    ]
+
+
+def test_cells_that_were_measured_for_each_gene(raw):
+    mask, groups = truth(raw), np.random.default_rng(0).integers(-1, 3, 90)
+    of_cell = np.repeat([0, 1, 2], [30, 35, 25])
+    panels = Panels(("one", "two", "four"), of_cell, mask[[0, 30, 65]])
+    expected = np.stack([mask[groups == group].sum(0) for group in range(4)])
+    np.testing.assert_array_equal(panels.cells_with(groups, 4), expected)
+
+
+def test_an_own_column_called_panel_is_kept(raw, raw_file, cells_file):
+    def named(data, genes):
+        data.obs["panel"] = "mine"
+        return data[:, genes].copy()
+
+    first, second = (lambda data: named(data, range(60))), (lambda data: named(data, range(9, 70)))
+    paths = (str(raw_file(first, "a.h5ad")), str(raw_file(second, "b.h5ad")))
+    obs = read_cells(cells_file(path=paths)).obs
+    assert set(obs["panel"]) == {"a", "b"} and set(obs["panel_original"]) == {"mine"}
+    alone = read_cells(cells_file(path=paths[0], join="inner", batch=None)).obs
+    assert set(alone["panel"]) == {"mine"}
+
+
+def test_a_panel_that_the_file_does_not_describe_is_an_error(cells_file):
+    cells = read_cells(cells_file())
+    lacking = {"one": ["GENE1"], "two": []}
+    with pytest.raises(UserError, match="has the gene panel 'four', the file describes one, two; prepare it anew"):
+        stored(cells.obs, {"panels": lacking}, ["GENE1"])
+    assert stored(cells.obs, {"panels": lacking}, ["GENE2"]) is None
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+
+def checked(paths: Sequence[str], join: str = "outer") -> Report:
+    settings = {"path": tuple(paths), "join": join, "quality": {"min_cells": 0}}
+    return check_dataset(Dataset.model_validate(settings), {}, {})
+
+
+def test_sizes_of_panels_are_said(files, said):
+    report = checked(files)
+    sizes = (
+        "3 gene panels: 'one' 70 genes in 30 cells, 'two' 60 genes in 35 cells, 'four' 60 genes in 25 cells; 50 genes"
+    )
+    assert not report.failed and sizes in "\n".join(said(report, "ok"))
+    assert not any("panel" in message for message in said(report, "warning"))
+
+
+def test_panels_that_nothing_links_are_an_error(raw_file, said):
+    def other(data: anndata.AnnData) -> None:
+        data.var_names = [f"mouse{i}" for i in range(60)] + list(data.var_names[60:])
+
+    paths = [str(raw_file(None, "a.h5ad")), str(raw_file(other, "b.h5ad"))]
+    errors = "\n".join(said(checked(paths), "error"))
+    assert "the gene panels 'b' (1 of 2) share at most 10 genes with the rest ('a' and what is linked" in errors
+    assert "at least 50 are needed to train on both; are the gene ids of one kind (gene_ids)?" in errors
+
+
+def test_panels_linked_through_a_third_are_a_warning(raw_file, said):
+    def wide(data: anndata.AnnData) -> anndata.AnnData:
+        more = data[:, 1:].copy()
+        more.var_names = [f"extra{i}" for i in range(69)]
+        return anndata.concat([data, more], axis="var", merge="same")
+
+    def only_more(data: anndata.AnnData) -> anndata.AnnData:
+        return wide(data)[:, 69:].copy()
+
+    paths = [str(raw_file(change, f"{n}.h5ad")) for n, change in zip("abc", (None, wide, only_more), strict=True)]
+    report = checked(paths)
+    assert not said(report, "error")
+    assert "'a' and 'c' (1 of 70 genes); their cells may not mix" in "\n".join(said(report, "warning"))
+
+
+def test_an_inner_join_that_loses_most_genes_is_a_warning(raw_file, said):
+    def renamed(n: int) -> Callable[[anndata.AnnData], None]:
+        def change(data: anndata.AnnData) -> None:
+            data.var_names = [f"b{i}" for i in range(n)] + list(data.var_names[n:])
+
+        return change
+
+    first = str(raw_file(None, "a.h5ad"))
+    few, most = (str(raw_file(renamed(n), f"b{n}.h5ad")) for n in (40, 10))
+    warned = "\n".join(said(checked([first, few], "inner"), "warning"))
+    assert "the 2 files share 30 genes; the smallest, 'a', has 70. The others are left out; join: outer keeps" in warned
+    assert "the 2 files share 60 genes; the smallest, 'a', has 70" in "\n".join(
+        said(checked([first, most], "inner"), "ok")
+    )
