@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "train_model.py": {"torch", "numba"},
     "export_embeddings.py": {"torch", "numba"},
     "embed_cells.py": {"torch", "numba"},
+    "apply_model.py": {"torch", "numba"},
     "score_left_out_genes.py": {"torch", "numba"},
     # Reads the names of a prior's genes through the module that also opens checkpoints; it opens none.
     "check_dataset.py": {"torch"},
