@@ -153,6 +153,12 @@ class GradientModel(Model):
         """Epoch (from 0) from which checkpoints and early stopping count; schedules end by then."""
         return 0
 
+    def initialise(self, stream: Stream) -> None:
+        """Prepare the parameters by passes over the cells, before the first step; most models need none.
+
+        Not called for a model that starts from another one. ValueError: data that the model cannot be trained on.
+        """
+
     def warm_start(self, source: Mapping[str, Tensor]) -> list[str]:
         """Take over the parameters of another model's state; returns the names that were taken.
 

@@ -143,6 +143,11 @@ def _train(
     order = "rows" if batches.placement.block_rows is None else f"blocks of {batches.placement.block_rows} rows"
     resume = Resume(_resume_file(run), {**origin, "order of cells": order})
     training = Training(model, batches, run.settings, run.seed, resume, group)  # type: ignore[arg-type]
+    if not run.warm_start:
+        try:
+            model.initialise(batches)
+        except ValueError as error:
+            raise UserError(str(error)) from error
     try:
         return training.run()
     except NotFinite as error:
