@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
 import numpy as np
 import pytest
+import torch
 
 from sclamp.config.datasets import Dataset
+from sclamp.config.gene_selections import GeneSelection
 from sclamp.core.errors import UserError
+from sclamp.data.batches import Batches
 from sclamp.data.check import Report, check_dataset
-from sclamp.data.h5ad import read_cells, read_uns
+from sclamp.data.h5ad import CountMap, read_cells, read_uns
+from sclamp.data.inputs import describe, read_inputs
 from sclamp.data.panels import Panels, stored
+from sclamp.data.placement import Placement
 from sclamp.data.prepare import prepare_cells
+from sclamp.data.select import select_genes, write_selection
 from sclamp.data.sources import open_source
 
 GENES = {"one": range(70), "two": range(10, 70), "three": range(10, 70), "four": range(60)}
@@ -174,3 +181,68 @@ def test_an_inner_join_that_loses_most_genes_is_a_warning(raw_file, said):
     assert "the 2 files share 60 genes; the smallest, 'a', has 70" in "\n".join(
         said(checked([first, most], "inner"), "ok")
     )
+
+
+# --- inputs of models -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def packed(cells_file: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    def select(settings: dict | None = None, **dataset: object) -> Path:
+        path = cells_file(**dataset)
+        cells, counts = read_cells(path), CountMap(path)
+        selection = select_genes(counts, cells, GeneSelection.model_validate(settings or {"flavor": "all"}))
+        write_selection(selection, counts, cells, tmp_path / "table.parquet", tmp_path / "packed.h5ad", {})
+        return tmp_path / "packed.h5ad"
+
+    return select
+
+
+WANTS: frozenset = frozenset({"counts", "log_counts", "entries", "lognorm", "scaled"})
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_batches_say_what_was_measured_and_hold_the_mean_elsewhere(raw, packed, resident):
+    path = packed()
+    inputs = read_inputs(path, describe(path, {}))
+    batches = Batches(inputs, WANTS, torch.device("cpu"), Placement(resident, None, "test"))
+    rows = np.array([70, 3, 40, 89, 12])
+    batch = next(batches.of([rows]))
+    mask = truth(raw)[rows]
+    np.testing.assert_array_equal(batch.measured.numpy(), mask)
+    np.testing.assert_array_equal(batch.counts.numpy(), np.where(mask, raw.X.toarray()[rows], 0))
+    np.testing.assert_array_equal(batch.scaled.numpy()[~mask], 0)
+    np.testing.assert_array_equal(batch.lognorm.numpy()[~mask], np.tile(inputs.mean, (5, 1))[~mask])
+    library = (raw.X.toarray() * truth(raw)).sum(1)[rows]
+    expected = np.log1p(raw.X.toarray()[rows] / library[:, None] * 1e4)
+    np.testing.assert_allclose(batch.lognorm.numpy()[mask], expected[mask], rtol=1e-5)
+    np.testing.assert_allclose(batch.library_size.numpy(), library)
+
+
+def test_without_panels_nothing_is_masked(raw, packed):
+    path = packed(absent_genes="zero")
+    inputs = read_inputs(path, describe(path, {}))
+    batch = next(Batches(inputs, WANTS, torch.device("cpu")).of([np.arange(90)]))
+    assert inputs.panels is None and batch.measured is None
+    assert (batch.scaled.numpy()[~truth(raw)] < 0).mean() > 0.9  # a count of zero is no mean
+
+
+def test_a_model_of_genes_that_all_panels_have_knows_no_panels(raw, packed):
+    path = packed()
+    shared = tuple(raw.var_names[10:60])
+    data = replace(describe(path, {}), gene_ids=shared)
+    assert read_inputs(path, data).panels is None
+    some = read_inputs(path, replace(data, gene_ids=(*shared, "GENE65", "MT-CO1"))).panels
+    assert some is not None and some.measured.sum(1).tolist() == [52, 51, 51]
+
+
+def test_a_training_says_what_panels_lack(packed, capsys):
+    describe(packed(), {})
+    assert "gene panels: of 70 genes 'one' 70, 'two' 60, 'four' 60; 50 are on all of them" in capsys.readouterr().err
+
+
+def test_a_panel_without_a_gene_of_the_model_is_an_error(raw, packed):
+    path = packed()
+    prior = {"text": (np.array(raw.var_names[:10], dtype=object), np.ones((10, 2), np.float32))}
+    with pytest.raises(UserError, match="the gene panel 'two' has none of the 10 genes that the model would read"):
+        describe(path, prior)
