@@ -71,7 +71,7 @@ class Cells(Stream):
 
 @pytest.fixture(scope="module")
 def long_tail() -> np.ndarray:
-    """700 cells x 300 genes whose variances fall slowly: what a merge of truncated minibatches loses, piece by piece."""
+    """700 cells x 300 genes whose variances fall slowly: what merging truncated minibatches loses piece by piece."""
     rng = np.random.default_rng(0)
     return (rng.normal(size=(700, 300)) * np.linspace(1.5, 0.5, 300)).astype(np.float32)
 
