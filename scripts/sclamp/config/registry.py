@@ -38,6 +38,7 @@ def _of(settings: str, model: str, **more: Any) -> Mode:
 
 MODES: dict[str, Mode] = {
     "pca": _of("linear:PCASettings", "pca:PCA", gradient=False),
+    "ppca": _of("ppca:PPCASettings", "ppca:PPCA"),
     "harmony": _of("linear:HarmonySettings", "harmony:Harmony", gradient=False),
     "beta_vae": _of("scilama:BetaVAESettings", "scilama:BetaVAE"),
     "direct": _of("scilama:JointSettings", "scilama:Direct", without_prior="beta_vae"),
@@ -45,6 +46,10 @@ MODES: dict[str, Mode] = {
     "stepwise": _of(
         "scilama:JointSettings", "scilama:Stepwise", after=("beta_vae", "stepwise_genes"), without_prior="beta_vae"
     ),
+    "logistic_regression": _of(
+        "classifiers:LogisticRegressionSettings", "logistic_regression:LogisticRegression", classifier=True
+    ),
+    "socam": _of("classifiers:SOCAMSettings", "socam:SOCAM", classifier=True),
     "self_informed": _of("scilama:JointSettings", "scilama:SelfInformed", own_prior="expression"),
     "scvi": _of("scvi:SCVISettings", "scvi:SCVI", without_prior="scvi"),
 }
