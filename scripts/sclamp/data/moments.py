@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sclamp.data.h5ad import CountMap
+from sclamp.data.panels import Panels
 from sclamp.data.passes import by_cells
 
 Transform = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -16,13 +17,22 @@ Transform = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 class Sums:
     """Sums and sums of squares of transformed counts, per group of cells and gene.
 
-    total, squares: (groups, genes) float64. sizes: (groups,) cells.
+    total, squares: (groups, genes) float64. sizes: (groups,) cells. n: cells that were measured for each gene, (groups,
+    genes), or (groups, 1) where all were. A gene that no cell was measured for has mean and variance 0.
     """
 
-    def __init__(self, groups: np.ndarray, n_groups: int, n_genes: int, transform: Transform | None = None) -> None:
+    def __init__(
+        self,
+        groups: np.ndarray,
+        n_groups: int,
+        n_genes: int,
+        transform: Transform | None = None,
+        panels: Panels | None = None,
+    ) -> None:
         """groups: (cells,) group of each cell, -1 for cells that are left out. transform: None takes the counts."""
         self._groups, self._transform = groups, transform
         self.sizes = np.bincount(groups[groups >= 0], minlength=n_groups)
+        self.n = self.sizes[:, None] if panels is None else panels.cells_with(groups, n_groups)
         self.total = np.zeros((n_groups, n_genes))
         self.squares = np.zeros((n_groups, n_genes))
 
@@ -41,11 +51,11 @@ class Sums:
 
     def mean(self) -> np.ndarray:
         """Means (groups, genes)."""
-        return self.total / self.sizes[:, None]
+        return self.total / np.maximum(self.n, 1)
 
     def variance(self, ddof: int) -> np.ndarray:
         """Variances (groups, genes); groups of `ddof` cells or fewer have the biased one."""
-        n = self.sizes[:, None].astype(np.float64)
+        n = np.maximum(self.n, 1).astype(np.float64)
         return (self.squares / n - self.mean() ** 2) * np.where(n > ddof, n / np.maximum(n - ddof, 1), 1.0)
 
 
