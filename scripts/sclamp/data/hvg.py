@@ -77,35 +77,52 @@ def clipped(limits: np.ndarray, groups: np.ndarray) -> Transform:
 
 
 def normalized_variance(counts: Sums, clips: Sums, std: np.ndarray) -> np.ndarray:
-    """Variance (groups, genes) of clipped counts around the unclipped mean, in units of the expected std."""
-    n, mean = counts.sizes[:, None], counts.mean()
-    return (1 / ((n - 1) * np.square(std))) * (n * np.square(mean) + clips.squares - 2 * clips.total * mean)
+    """Variance (groups, genes) of clipped counts around the unclipped mean, in units of the expected std.
+
+    NaN where fewer than two cells were measured for a gene.
+    """
+    n, mean = counts.n, counts.mean()
+    score = (1 / ((n - 1) * np.square(std))) * (n * np.square(mean) + clips.squares - 2 * clips.total * mean)
+    return np.where(n > 1, score, np.nan)
 
 
 def rank_variances(scores: np.ndarray, n_top: int, flavor: str) -> Ranking:
-    """Combine normalised variances (batches, genes).
+    """Combine normalised variances (batches, genes), NaN where a batch was not measured for a gene.
 
-    A gene's rank is the median over the batches in whose top it is. seurat_v3 sorts by rank, then by number of batches;
-    seurat_v3_paper the other way round. Genes with exactly equal values (rare genes seen in equally many cells) are
-    ranked as numpy's default sort leaves them: arbitrary, but the same as in scanpy.
+    A gene's rank is the median over the batches in whose top it is. seurat_v3 sorts by rank, then by number of batches
+    (their share, where some were not measured for it); seurat_v3_paper the other way round. Genes with exactly equal
+    values (rare genes seen in equally many cells) are ranked as numpy's default sort leaves them: arbitrary, but the
+    same as in scanpy.
     """
     ranks = np.argsort(np.argsort(-scores, axis=1), axis=1).astype(np.float32)
-    ranks[ranks >= n_top] = np.nan
+    known = ~np.isnan(scores)
+    ranks[(ranks >= n_top) | ~known] = np.nan
     n_batches = (~np.isnan(ranks)).sum(axis=0)
     rank = np.full(scores.shape[1], np.nan, dtype=np.float32)
     rank[n_batches > 0] = np.nanmedian(ranks[:, n_batches > 0], axis=0)
-    by_rank, by_batches = np.where(np.isnan(rank), np.inf, rank), -n_batches
+    n_known = known.sum(axis=0)
+    by_rank, by_batches = np.where(np.isnan(rank), np.inf, rank), -n_batches / np.maximum(n_known, 1)
     order = np.lexsort((by_batches, by_rank) if flavor == "seurat_v3" else (by_rank, by_batches))
-    return Ranking(scores.mean(axis=0), rank, n_batches, order, _first(order, n_top))
+    score = np.where(n_known > 0, np.where(known, scores, 0.0).sum(axis=0) / np.maximum(n_known, 1), np.nan)
+    return Ranking(score, rank, n_batches, order, _first(order, n_top))
 
 
-def rank_dispersions(mean: np.ndarray, variance: np.ndarray, ids: np.ndarray, n_top: int, flavor: str) -> Ranking:
+def rank_dispersions(
+    mean: np.ndarray,
+    variance: np.ndarray,
+    ids: np.ndarray,
+    n_top: int,
+    flavor: str,
+    measured_in: np.ndarray | int = 1,
+) -> Ranking:
     """Combine dispersions; mean, variance (batches, genes) of normalised expression, ids (g,).
+
+    measured_in: number of batches that were measured for each gene (g,), where it differs.
 
     The expression is log-normalised for cell_ranger, and without the logarithm for seurat.
 
     One batch: genes with at least the n-th highest value (all ties). Several: genes seen in a batch are ranked there;
-    the top is sorted by number of batches, then mean value, then id.
+    the top is sorted by number of batches (as a share of `measured_in`), then mean value, then id.
     """
     if len(mean) == 1:
         score = _normalized_dispersion(mean[0], variance[0], flavor)
@@ -121,7 +138,7 @@ def rank_dispersions(mean: np.ndarray, variance: np.ndarray, ids: np.ndarray, n_
     some = known.any(axis=0)
     score[some] = np.where(known, scores, 0.0).sum(axis=0)[some] / known.sum(axis=0)[some]
     names = pd.Index(ids).argsort().argsort()
-    order = np.lexsort((names, np.where(np.isnan(score), np.inf, -score), -n_batches))
+    order = np.lexsort((names, np.where(np.isnan(score), np.inf, -score), -n_batches / np.maximum(measured_in, 1)))
     selected = _first(order, n_top)
     return Ranking(score, _positions(order, selected), n_batches, order, selected)
 

@@ -17,6 +17,7 @@ from sclamp.data import hvg
 from sclamp.data.gene_lists import listed_genes
 from sclamp.data.h5ad import Cells, CountMap, counts_writer, read_obsm
 from sclamp.data.moments import Peaks, Sums, lognorm, one_pass
+from sclamp.data.panels import stored
 from sclamp.data.passes import by_cells
 from sclamp.data.prepare import FEWEST_GENES
 from sclamp.data.splits import TRAIN
@@ -56,9 +57,10 @@ def select_genes(counts: CountMap, cells: Cells, settings: GeneSelection) -> Sel
     with_log = settings.flavor == "cell_ranger"
     per_batch = lognorm(library, recipe["target_sum"], with_log) if dispersion_based else None
 
-    raw = Sums(groups, len(names), genes, per_batch)
-    normal = Sums(np.where(train, 0, -1), 1, genes, lognorm(library, recipe["target_sum"], recipe["log1p"]))
-    overall = Sums(np.where(used, 0, -1), 1, genes)
+    panels = stored(obs, cells.spec, cells.var.index)
+    raw = Sums(groups, len(names), genes, per_batch, panels)
+    normal = Sums(np.where(train, 0, -1), 1, genes, lognorm(library, recipe["target_sum"], recipe["log1p"]), panels)
+    overall = Sums(np.where(used, 0, -1), 1, genes, panels=panels)
     peaks = Peaks(genes)
     one_pass(counts, [raw, normal, overall, peaks], "gene statistics")
 
@@ -69,7 +71,8 @@ def select_genes(counts: CountMap, cells: Cells, settings: GeneSelection) -> Sel
         ranking = _all(genes, listed_genes(settings, cells.var, notes))
     elif dispersion_based:
         ids = cells.var.index.to_numpy(dtype=object)
-        ranking = hvg.rank_dispersions(raw.mean(), raw.variance(ddof=1), ids, settings.n_genes, settings.flavor)
+        mean, variance, measured_in = raw.mean(), raw.variance(ddof=1), (raw.n > 0).sum(axis=0)
+        ranking = hvg.rank_dispersions(mean, variance, ids, settings.n_genes, settings.flavor, measured_in)
     else:
         ranking = _by_variance(counts, raw, groups, names, settings, notes)
     table = _table(
@@ -121,7 +124,7 @@ def _by_variance(
             shift = f"means shifted by up to {trend.jitter:.0e}"
             notes.append(f"gene selection: the local regression in {name} took {shift}, as many genes share one mean.")
     std = np.stack([np.ones(counts.n_genes) if trend is None else trend.std for trend in trends])
-    limits = std * np.sqrt(raw.sizes[:, None]) + mean
+    limits = std * np.sqrt(raw.n) + mean
     used = np.where((groups >= 0) & fitted[groups], groups, -1)
     clips = Sums(used, len(names), counts.n_genes, hvg.clipped(limits, groups))
     one_pass(counts, [clips], "clipped variances")
