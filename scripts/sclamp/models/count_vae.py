@@ -6,6 +6,7 @@ softmax(logits) x library size. A subclass decides where the gene weights W come
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -149,6 +150,12 @@ class CountVAE(ScaledPriors):
         log_library = self.library(batch).log()
         means = self.log_means(logits, log_library, batch.measured)
         return dense_log_prob(self.settings.likelihood, self._counts(batch), means, log_theta, dropout, batch.measured)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """Log density of latents under the prior in nats, (n,)."""
+        if self.flow is not None:
+            return self.flow.log_prob(z)
+        return -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
 
     # --- what the workflow asks ---------------------------------------------------------------------------------------
 
