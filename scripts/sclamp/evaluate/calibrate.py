@@ -40,7 +40,10 @@ GROUPS: dict[str, str | None] = {
 }  # fmt: skip
 """Score -> which floor it has; None, or absent: it is not calibrated."""
 
-LOWER_IS_BETTER = ("batch_accuracy", "module_davies_bouldin")
+LOWER_IS_BETTER = (
+    "batch_accuracy", "module_davies_bouldin", "error_distance", "calibration_error", "ancestor_distance", "brier",
+    "log_loss", "unseen_label_share",
+)  # fmt: skip
 _ERRORS = ("mse", "rmse", "mae")
 _SHUFFLED = "_shuffled"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -17,11 +17,15 @@ class Lineage:
     terms: ids in the ontology, None for a label that no term has. notes: why there is none, with suggestions.
     """
 
-    def __init__(self, labels: Sequence[str], ontology: Ontology | None = None) -> None:
-        """ontology: the Cell Ontology unless given."""
+    def __init__(
+        self, labels: Sequence[str], table: Mapping[str, str | None] | None = None, ontology: Ontology | None = None
+    ) -> None:
+        """table: label -> term, where its name is not enough, or None. ontology: another than the Cell Ontology."""
         self.labels = tuple(labels)
         self._ontology = ontology or cell_ontology()
-        mapped = map_labels(self.labels, ontology=self._ontology)
+        given = {label: term for label, term in (table or {}).items() if term is not None}
+        without = {label for label, term in (table or {}).items() if term is None}
+        mapped = map_labels([label for label in self.labels if label not in without], given, self._ontology)
         self.terms = [mapped.terms.get(label) for label in self.labels]
         self.notes = list(mapped.problems.values())
 
@@ -44,3 +48,11 @@ class Lineage:
             frozenset({label}) if term is None else (self._ontology.ancestors(term) | {term}) - {ROOT}
             for label, term in zip(self.labels, self.terms, strict=True)
         ]
+
+    def steps_up(self, code: int, ancestor: str) -> float:
+        """Fewest steps from a label up to a term; NaN where the label is not a kind of it, or one is not there."""
+        term = self.terms[code]
+        steps, level = 0, {term} if term else set()
+        while level and ancestor not in level:
+            steps, level = steps + 1, {parent for one in level for parent in self._ontology.parents(one)}
+        return float(steps) if level else float("nan")

@@ -10,6 +10,7 @@ GROUP_TITLES = {
     "batch": "Batches mixed",
     "probe": "Probes",
     "unseen": "Unseen batch",
+    "classification": "Predicted labels",
     "reconstruction": "Reconstruction",
     "imputation": "Imputation",
     "genes": "Gene side",
@@ -23,6 +24,7 @@ GROUP_COLOURS = {
     "batch": "#009E73",
     "probe": "#7A4FA3",
     "unseen": "#A8487E",
+    "classification": "#5B7A1E",
     "reconstruction": "#B26A00",
     "imputation": "#8B5A2B",
     "genes": "#B0413E",
@@ -51,6 +53,7 @@ _ISOLATED = "Cell types that few batches have"
 _TEST = "of reconstruction and data on test cells"
 _NEAR = "Genes by their nearness to a cell type, against its differential expression in held-out cells"
 _GIVEN = "Genes by their nearness to a cell type, against the given markers"
+_NESTED = "in the Cell Ontology"
 _MISSED = "Genes never seen in training, predicted through their prior"
 
 METRICS: dict[str, Metric] = {
@@ -91,6 +94,30 @@ METRICS: dict[str, Metric] = {
     "unseen_label_macro_f1": Metric("unseen", "Label F1", "The same, mean F1 over cell types.", extra=True),
     "unseen_knn_accuracy": Metric("unseen", "kNN acc.", "The same, from the nearest cells of the training batches."),
     "unseen_mixing": Metric("unseen", "Mixing", "Mixture of batches not trained on with those trained on."),
+    "accuracy": Metric("classification", "Accuracy", "Held-out cells with the right label."),
+    "macro_f1": Metric("classification", "Macro F1", "The same, mean F1 over labels."),
+    "auroc": Metric("classification", "AUROC", "How well probabilities part a label from the rest, mean over labels."),
+    "hierarchical_f1": Metric("classification", "Hierarchical F1", f"F1 of labels and all their ancestors {_NESTED}."),
+    "error_distance": Metric(
+        "classification", "Error distance", f"Steps {_NESTED} from the true to a wrong label.", lower_is_better=True
+    ),
+    "calibration_error": Metric(
+        "classification", "Calibration error", "How far probabilities are from being right so often.", True
+    ),
+    "top_accuracy": Metric(
+        "classification", "Top-k accuracy", "Label among the likeliest that are listed.", extra=True
+    ),
+    "ancestor_accuracy": Metric(
+        "classification", "Ancestor acc.", f"Cells that are of the broader type {_NESTED} that is reported.", extra=True
+    ),
+    "ancestor_distance": Metric(
+        "classification", "Ancestor distance", "Steps from the label up to that type.", lower_is_better=True, extra=True
+    ),
+    "brier": Metric("classification", "Brier score", "Squared error of the probabilities.", True, extra=True),
+    "log_loss": Metric("classification", "Log loss", "Surprise at the true label.", lower_is_better=True, extra=True),
+    "unseen_label_share": Metric(
+        "classification", "Unseen labels", "Cells of labels that no training cell has.", True, extra=True, control=True
+    ),
     "pearson": Metric("reconstruction", "Pearson", f"Correlation {_TEST}."),
     "spearman": Metric("reconstruction", "Spearman", f"Rank correlation {_TEST}."),
     "mse": Metric("reconstruction", "MSE", f"Mean squared difference {_TEST}.", lower_is_better=True),
