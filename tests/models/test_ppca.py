@@ -20,7 +20,6 @@ from sclamp.data.batches import Batches
 from sclamp.data.inputs import describe, read_inputs
 from sclamp.models.ppca import PPCA
 from sclamp.train.checkpoint import load_model
-from sclamp.train.loop import Training
 from sclamp.types import Batch, DataSpec, Progress
 
 CPU, PROGRESS = torch.device("cpu"), Progress(0, 1)
@@ -172,21 +171,23 @@ def test_the_start_is_the_maximum_of_the_likelihood(tiny_counts: Callable[..., P
 
 @pytest.mark.parametrize("flavor", ["marginalized", "linear_vae"])
 def test_training_from_random_loadings_finds_the_maximum(tiny_counts: Callable[..., Path], flavor: str) -> None:
-    model, batches = fitted(
-        tiny_counts(n_cells=300), flavor=flavor, initialisation="random", learning_rate=0.05, max_epochs=100,
-        learning_rate_decay=0.97, batch_size=210, patience=1000,
-    )  # fmt: skip
+    model, batches = fitted(tiny_counts(n_cells=300), flavor=flavor, initialisation="random")
     x = matrix(model, batches)
     assert model.mean.numpy() == pytest.approx(x.mean(0), abs=1e-5)  # taken, not learned
     directions, sigma2, values, best = maximum(x, 3)
     assert cosines(directions, model).min() < 0.9
-    Training(model, batches, model.settings, seed=0).run()
-    assert cosines(directions, model).min() > 0.99
-    assert float((2 * model.log_sigma.detach()).exp()) == pytest.approx(sigma2, rel=0.05)
     (whole,) = batches.of([batches.inputs.rows("train")])
-    assert best - 1e-3 < float(model.loss(whole, PROGRESS)["loss"].detach()) < 1.003 * best
+    optimiser = torch.optim.Adam(model.parameters(), 0.05)
+    for step in range(300):
+        optimiser.param_groups[0]["lr"] = 0.05 * 0.985**step
+        optimiser.zero_grad()
+        model.loss(whole, PROGRESS)["loss"].backward()
+        optimiser.step()
+    assert cosines(directions, model).min() > 0.999
+    assert float((2 * model.log_sigma.detach()).exp()) == pytest.approx(sigma2, rel=0.01)
+    assert best - 1e-3 < float(model.loss(whole, PROGRESS)["loss"].detach()) < 1.002 * best
     if flavor == "marginalized":  # the bound's axes turn slowly, and it sees their lengths only along them
-        assert model.axes()[1].detach().square().numpy() == pytest.approx(values[:3] - sigma2, rel=0.15)
+        assert model.axes()[1].detach().square().numpy() == pytest.approx(values[:3] - sigma2, rel=0.02)
 
 
 def test_from_the_command_line_the_solution_is_kept(tiny_counts: Callable[..., Path], tmp_path: Path) -> None:

@@ -32,5 +32,5 @@ class PPCASettings(TrainingSettings):
     """Upper limit of passes over the training cells; a random start needs some hundreds."""
     learning_rate: float = Field(1e-4, gt=0)
     """AdamW's step size in the first epoch; a random start needs 0.01."""
-    precision: Literal["32"] = "32"  # type: ignore[assignment]
+    precision: Literal["32"] = "32"
     """Likelihoods are computed in float32."""
