@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from sclamp.core.errors import UserError
 from sclamp.data.batches import Batches
 from sclamp.data.check import Report, check_dataset
 from sclamp.data.h5ad import CountMap, read_cells, read_uns
+from sclamp.data.hvg import rank_variances
 from sclamp.data.inputs import describe, read_inputs
 from sclamp.data.panels import Panels, stored
 from sclamp.data.placement import Placement
@@ -246,3 +248,55 @@ def test_a_panel_without_a_gene_of_the_model_is_an_error(raw, packed):
     prior = {"text": (np.array(raw.var_names[:10], dtype=object), np.ones((10, 2), np.float32))}
     with pytest.raises(UserError, match="the gene panel 'two' has none of the 10 genes that the model would read"):
         describe(path, prior)
+
+
+# --- gene statistics --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table_of(cells_file: Callable[..., Path]) -> Callable[..., pd.DataFrame]:
+    def select(selection: dict, **dataset: object) -> pd.DataFrame:
+        path = cells_file(**dataset)
+        settings = GeneSelection.model_validate({"cells": "all", **selection})
+        return select_genes(CountMap(path), read_cells(path), settings).table.set_index("gene_id")
+
+    return select
+
+
+def test_moments_are_those_of_the_cells_that_were_measured(raw, cells_file, table_of):
+    mask, counts = truth(raw), raw.X.toarray().astype(np.float64)
+    table = table_of({"flavor": "all"}).loc[raw.var_names]
+    seen = np.ma.array(counts, mask=~mask)
+    np.testing.assert_allclose(table["means"], seen.mean(0))
+    np.testing.assert_allclose(table["variances"], seen.var(0, ddof=1), rtol=1e-10)
+    train = (read_cells(cells_file()).obs["split"] == "train").to_numpy()
+    normal = np.ma.array(np.log1p(counts / (counts * mask).sum(1, keepdims=True) * 1e4), mask=~mask)[train]
+    np.testing.assert_allclose(table["lognorm_mean"], normal.mean(0), rtol=1e-6)
+    varies = normal.std(0) > 0
+    np.testing.assert_allclose(table["lognorm_std"][varies], normal.std(0)[varies], rtol=1e-6)
+    diluted = table_of({"flavor": "all"}, absent_genes="zero")
+    assert diluted.loc["GENE65", "means"] == pytest.approx(table.loc["GENE65", "means"] * 65 / 90)  # what zeros do
+
+
+@pytest.mark.parametrize("flavor", ["seurat_v3", "seurat_v3_paper", "seurat", "cell_ranger"])
+def test_variable_genes_are_judged_in_the_files_that_have_them(files, table_of, flavor):
+    """Of each file alone the score is scanpy's (other tests); together it is the mean over the files with the gene."""
+    selection, score = {"flavor": flavor, "n_genes": 55}, ("variances" if "v3" in flavor else "dispersions") + "_norm"
+    settings = {"batch": None, "join": "inner", "quality": {"min_cells": 0 if "v3" in flavor else 1}}
+    alone = [table_of({**selection, "batch_aware": False}, path=path, **settings) for path in files]
+    together, have = table_of(selection), [anndata.read_h5ad(path).var_names for path in files]
+    scores = pd.concat([t[score].reindex(h, fill_value=0) for t, h in zip(alone, have, strict=True)], axis=1)
+    expected = scores.mean(axis=1)  # the dispersion of a gene that was measured and not seen is 0
+    np.testing.assert_allclose(together[score], expected.loc[together.index], rtol=1e-9)
+    tops = pd.concat([table["selected"] for table in alone], axis=1).sum(axis=1)
+    if "v3" in flavor:
+        np.testing.assert_array_equal(together["n_batches"], tops.loc[together.index])
+
+
+def test_a_gene_of_few_panels_is_not_ranked_behind_for_it():
+    scores = np.array([[9.0, 5.0, np.nan, 4.0], [9.0, 1.0, 7.0, 4.0], [9.0, 1.0, np.nan, 4.0]])
+    ranking = rank_variances(scores, 2, "seurat_v3_paper")
+    assert list(ranking.order[:2]) == [0, 2]  # the third is in the top of the only batch that has it
+    assert ranking.n_batches.tolist() == [3, 1, 1, 1] and ranking.score.tolist() == [9, 7 / 3, 7, 4]
+    few = rank_variances(np.array([[1.0, np.nan, np.nan], [1.0, 2.0, np.nan]]), 2, "seurat_v3")
+    assert np.isnan(few.rank[2]) and np.isnan(few.score[2]) and few.n_batches[2] == 0  # measured nowhere, in no top

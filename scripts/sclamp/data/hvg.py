@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from sclamp.data.moments import Sums, Transform
+from sclamp.data.moments import Moments
 
 _JITTERS = [10.0**power for power in range(-18, -5)]
 _MAD_OF_NORMAL = NormalDist().inv_cdf(0.75)
@@ -67,16 +67,7 @@ def variance_trend(mean: np.ndarray, variance: np.ndarray, span: float) -> Trend
     return None
 
 
-def clipped(limits: np.ndarray, groups: np.ndarray) -> Transform:
-    """Counts no larger than the limit (groups, genes) of their cell's group and gene."""
-
-    def transform(values: np.ndarray, cells: np.ndarray, genes: np.ndarray) -> np.ndarray:
-        return np.minimum(values, limits[groups[cells], genes])
-
-    return transform
-
-
-def normalized_variance(counts: Sums, clips: Sums, std: np.ndarray) -> np.ndarray:
+def normalized_variance(counts: Moments, clips: Moments, std: np.ndarray) -> np.ndarray:
     """Variance (groups, genes) of clipped counts around the unclipped mean, in units of the expected std.
 
     NaN where fewer than two cells were measured for a gene.
@@ -86,13 +77,13 @@ def normalized_variance(counts: Sums, clips: Sums, std: np.ndarray) -> np.ndarra
     return np.where(n > 1, score, np.nan)
 
 
-def rank_variances(scores: np.ndarray, n_top: int, flavor: str) -> Ranking:
+def rank_variances(scores: np.ndarray, n_top: int, flavor: str, min_batches: int = 1) -> Ranking:
     """Combine normalised variances (batches, genes), NaN where a batch was not measured for a gene.
 
     A gene's rank is the median over the batches in whose top it is. seurat_v3 sorts by rank, then by number of batches
     (their share, where some were not measured for it); seurat_v3_paper the other way round. Genes with exactly equal
     values (rare genes seen in equally many cells) are ranked as numpy's default sort leaves them: arbitrary, but the
-    same as in scanpy.
+    same as in scanpy. Genes in the top of fewer than `min_batches` batches are not selected.
     """
     ranks = np.argsort(np.argsort(-scores, axis=1), axis=1).astype(np.float32)
     known = ~np.isnan(scores)
@@ -104,7 +95,7 @@ def rank_variances(scores: np.ndarray, n_top: int, flavor: str) -> Ranking:
     by_rank, by_batches = np.where(np.isnan(rank), np.inf, rank), -n_batches / np.maximum(n_known, 1)
     order = np.lexsort((by_batches, by_rank) if flavor == "seurat_v3" else (by_rank, by_batches))
     score = np.where(n_known > 0, np.where(known, scores, 0.0).sum(axis=0) / np.maximum(n_known, 1), np.nan)
-    return Ranking(score, rank, n_batches, order, _first(order, n_top))
+    return Ranking(score, rank, n_batches, order, _first(order[n_batches[order] >= min_batches], n_top, len(order)))
 
 
 def rank_dispersions(
@@ -113,23 +104,26 @@ def rank_dispersions(
     ids: np.ndarray,
     n_top: int,
     flavor: str,
-    measured_in: np.ndarray | int = 1,
+    measured: np.ndarray | None = None,
+    min_batches: int = 1,
 ) -> Ranking:
     """Combine dispersions; mean, variance (batches, genes) of normalised expression, ids (g,).
 
-    measured_in: number of batches that were measured for each gene (g,), where it differs.
+    measured (batches, genes) bool: genes that a batch was measured for; None for all. Where there are several batches,
+    genes in the top of fewer than `min_batches` are not selected.
 
     The expression is log-normalised for cell_ranger, and without the logarithm for seurat.
 
     One batch: genes with at least the n-th highest value (all ties). Several: genes seen in a batch are ranked there;
-    the top is sorted by number of batches (as a share of `measured_in`), then mean value, then id.
+    the top is sorted by number of batches (their share, where some were not measured), then mean value, then id.
     """
     if len(mean) == 1:
         score = _normalized_dispersion(mean[0], variance[0], flavor)
         selected = _at_least_nth(score, n_top)
         order = np.lexsort((np.where(np.isnan(score), np.inf, -score),))
         return Ranking(score, _positions(order, selected), selected.astype(np.int64), order, selected)
-    scores, tops = np.zeros(mean.shape), np.zeros(mean.shape, dtype=bool)
+    measured = np.ones(mean.shape, dtype=bool) if measured is None else measured
+    scores, tops = np.where(measured, 0.0, np.nan), np.zeros(mean.shape, dtype=bool)
     for batch, seen in enumerate(mean > 0):
         scores[batch, seen] = _normalized_dispersion(mean[batch, seen], variance[batch, seen], flavor)
         tops[batch, seen] = _at_least_nth(scores[batch, seen], n_top)
@@ -137,9 +131,9 @@ def rank_dispersions(
     score = np.full(mean.shape[1], np.nan)
     some = known.any(axis=0)
     score[some] = np.where(known, scores, 0.0).sum(axis=0)[some] / known.sum(axis=0)[some]
-    names = pd.Index(ids).argsort().argsort()
-    order = np.lexsort((names, np.where(np.isnan(score), np.inf, -score), -n_batches / np.maximum(measured_in, 1)))
-    selected = _first(order, n_top)
+    names, by_batches = pd.Index(ids).argsort().argsort(), -n_batches / np.maximum(measured.sum(axis=0), 1)
+    order = np.lexsort((names, np.where(np.isnan(score), np.inf, -score), by_batches))
+    selected = _first(order[n_batches[order] >= min_batches], n_top, len(order))
     return Ranking(score, _positions(order, selected), n_batches, order, selected)
 
 
@@ -176,8 +170,8 @@ def _at_least_nth(score: np.ndarray, n: int) -> np.ndarray:
     return np.where(np.isnan(score), -np.inf, score) >= known[min(n, len(known)) - 1]
 
 
-def _first(order: np.ndarray, n: int) -> np.ndarray:
-    mask = np.zeros(len(order), dtype=bool)
+def _first(order: np.ndarray, n: int, n_genes: int) -> np.ndarray:
+    mask = np.zeros(n_genes, dtype=bool)
     mask[order[:n]] = True
     return mask
 

@@ -13,10 +13,10 @@ import pandas as pd
 from sclamp.config.gene_selections import GeneSelection
 from sclamp.core.errors import UserError
 from sclamp.core.files import write_table
-from sclamp.data import hvg
+from sclamp.data import hvg, rankings
 from sclamp.data.gene_lists import listed_genes
 from sclamp.data.h5ad import Cells, CountMap, counts_writer, read_obsm
-from sclamp.data.moments import Peaks, Sums, lognorm, one_pass
+from sclamp.data.moments import Moments, Sums, lognorm, one_pass
 from sclamp.data.panels import stored
 from sclamp.data.passes import by_cells
 from sclamp.data.prepare import FEWEST_GENES
@@ -45,44 +45,48 @@ def select_genes(counts: CountMap, cells: Cells, settings: GeneSelection) -> Sel
     """Choose genes in one or two passes over the counts.
 
     The table has the columns gene_id, symbol, selected, rank, means, variances, variances_norm (or dispersions_norm),
-    n_batches, lognorm_mean, lognorm_std (population, of the training cells, 1 for constant genes), umi_share, n_cells.
+    n_batches, lognorm_mean, lognorm_std (population, of the training cells, 1 for constant genes), umi_share, n_cells,
+    and selected_N, rank_N, n_batches_N for each of `further_n_genes`.
     Errors: fewer than 50 genes are selected; no batch in which the method works; unknown genes in a list only.
     """
     obs, genes, recipe = cells.obs, counts.n_genes, cells.spec["recipe"]
     library = obs["library_size"].to_numpy(np.float64)
     train = (obs["split"] == TRAIN).to_numpy()
     used = train if settings.cells == "train" else np.ones(len(obs), dtype=bool)
-    groups, names = _groups(obs["batch"], used, settings.batch_aware and settings.flavor not in {"all", "list"})
-    dispersion_based = settings.flavor in {"seurat", "cell_ranger"}
-    with_log = settings.flavor == "cell_ranger"
-    per_batch = lognorm(library, recipe["target_sum"], with_log) if dispersion_based else None
-
+    by_dispersion = settings.flavor in {"seurat", "cell_ranger"}
+    groups, names = _groups(obs["batch"], used, settings.batch_aware and settings.variable)
     panels = stored(obs, cells.spec, cells.var.index)
-    raw = Sums(groups, len(names), genes, per_batch, panels)
+
+    n = len(names)
+    everything = Sums(np.where(used, groups, n), n + 1, genes, panels=panels)  # the last group: cells not used
     normal = Sums(np.where(train, 0, -1), 1, genes, lognorm(library, recipe["target_sum"], recipe["log1p"]), panels)
-    overall = Sums(np.where(used, 0, -1), 1, genes, panels=panels)
-    peaks = Peaks(genes)
-    one_pass(counts, [raw, normal, overall, peaks], "gene statistics")
+    expression = Sums(
+        groups if by_dispersion else np.full(len(obs), -1),
+        n,
+        genes,
+        lognorm(library, recipe["target_sum"], settings.flavor == "cell_ranger"),
+        panels,
+    )
+    one_pass(counts, [everything, normal, *([expression] if by_dispersion else [])], "gene statistics")
 
     notes: list[str] = []
-    if settings.flavor == "all":
-        ranking = _all(genes)
-    elif settings.flavor == "list":
-        ranking = _all(genes, listed_genes(settings, cells.var, notes))
-    elif dispersion_based:
+    raw = everything.of(slice(0, n))
+    if by_dispersion:
         ids = cells.var.index.to_numpy(dtype=object)
-        mean, variance, measured_in = raw.mean(), raw.variance(ddof=1), (raw.n > 0).sum(axis=0)
-        ranking = hvg.rank_dispersions(mean, variance, ids, settings.n_genes, settings.flavor, measured_in)
+        found = rankings.by_dispersion(expression, ids, names, settings, notes)
+    elif settings.variable:
+        found = rankings.by_variance(counts, raw, groups, names, settings, notes)
     else:
-        ranking = _by_variance(counts, raw, groups, names, settings, notes)
-    table = _table(
-        cells.var, ranking, overall, normal, peaks, "dispersions_norm" if dispersion_based else "variances_norm"
-    )
-    if (n := int(ranking.selected.sum())) < FEWEST_GENES:
+        listed = listed_genes(settings, cells.var, notes) if settings.flavor == "list" else None
+        found = {settings.n_genes: _all(genes, listed)}
+    score = "dispersions_norm" if by_dispersion else "variances_norm"
+    table = _table(cells.var, found, raw.pooled(), normal, everything.pooled(), score)
+    selected = table["selected"].to_numpy()
+    if (few := int(selected.sum())) < FEWEST_GENES:
         raise UserError(
-            f"gene selection: {n} of {genes} genes are selected, at least {FEWEST_GENES} are needed.", *notes
+            f"gene selection: {few} of {genes} genes are selected, at least {FEWEST_GENES} are needed.", *notes
         )
-    return Selection(table, peaks.smallest_type(ranking.selected), notes)
+    return Selection(table, everything.smallest_type(selected), notes)
 
 
 def _groups(batch: pd.Series, used: np.ndarray, batch_aware: bool) -> tuple[np.ndarray, list[str]]:
@@ -100,44 +104,21 @@ def _all(genes: int, selected: np.ndarray | None = None) -> hvg.Ranking:
     return hvg.Ranking(nothing, nothing.astype(np.float32), np.zeros(genes, np.int64), np.arange(genes), mask)
 
 
-def _by_variance(
-    counts: CountMap, raw: Sums, groups: np.ndarray, names: list[str], settings: GeneSelection, notes: list[str]
-) -> hvg.Ranking:
-    """seurat_v3: fit each batch, second pass over clipped counts; batches whose fit fails are left out and noted."""
-    mean, variance = raw.mean(), raw.variance(ddof=1)
-    trends = [
-        hvg.variance_trend(mean[b], variance[b], settings.span) if size > 1 else None
-        for b, size in enumerate(raw.sizes)
-    ]
-    fitted = np.array([trend is not None for trend in trends])
-    sized = [f"'{name}' ({size} cells)" for name, size in zip(names, raw.sizes, strict=True)]
-    skipped = ", ".join(name for name, ok in zip(sized, fitted, strict=True) if not ok)
-    if not fitted.any():
-        raise UserError(
-            f"gene selection: the local regression of '{settings.flavor}' fails in {skipped}; "
-            "use a larger span, batch_aware: false, or another flavor."
-        )
-    if skipped:
-        notes.append(f"gene selection: the local regression fails in {skipped}; these batches do not count.")
-    for name, trend in zip(sized, trends, strict=True):
-        if trend is not None and trend.jitter:
-            shift = f"means shifted by up to {trend.jitter:.0e}"
-            notes.append(f"gene selection: the local regression in {name} took {shift}, as many genes share one mean.")
-    std = np.stack([np.ones(counts.n_genes) if trend is None else trend.std for trend in trends])
-    limits = std * np.sqrt(raw.n) + mean
-    used = np.where((groups >= 0) & fitted[groups], groups, -1)
-    clips = Sums(used, len(names), counts.n_genes, hvg.clipped(limits, groups))
-    one_pass(counts, [clips], "clipped variances")
-    with np.errstate(divide="ignore", invalid="ignore"):  # skipped batches only
-        scores = hvg.normalized_variance(raw, clips, std)
-    return hvg.rank_variances(scores[fitted], settings.n_genes, settings.flavor)
-
-
 def _table(
-    var: pd.DataFrame, ranking: hvg.Ranking, overall: Sums, normal: Sums, peaks: Peaks, score: str
+    var: pd.DataFrame,
+    found: rankings.Rankings,
+    overall: Moments,
+    normal: Moments,
+    everything: Moments,
+    score: str,
 ) -> pd.DataFrame:
     mean, variance = normal.mean()[0], normal.variance(ddof=0)[0]
     constant = variance <= 1e-12 * np.maximum(mean**2, 1e-12)  # what rounding leaves of zero
+    ranking, *others = found.values()
+    further = [
+        {f"selected_{n}": ranking.selected, f"rank_{n}": ranking.rank, f"n_batches_{n}": ranking.n_batches}
+        for n, ranking in zip(list(found)[1:], others, strict=True)
+    ]
     return pd.DataFrame(
         {
             "gene_id": var.index.to_numpy(dtype=object),
@@ -150,8 +131,9 @@ def _table(
             "n_batches": ranking.n_batches,
             "lognorm_mean": mean,
             "lognorm_std": np.where(constant, 1.0, np.sqrt(np.maximum(variance, 0.0))),
-            "umi_share": peaks.total / peaks.total.sum(),
-            "n_cells": peaks.n_cells,
+            "umi_share": everything.total[0] / everything.total.sum(),
+            "n_cells": everything.n_nonzero[0],
+            **{name: values for columns in further for name, values in columns.items()},
         }
     )
 
