@@ -29,6 +29,7 @@ from sclamp.models.likelihoods import dense_log_prob
 from sclamp.models.posterior import Gaussian
 from sclamp.models.scaled_priors import ScaledPriors
 from sclamp.models.schedules import LinearWarmup
+from sclamp.models.sparse_likelihoods import softmax_log_prob
 from sclamp.types import Batch, DataSpec, Progress, Want
 
 
@@ -81,7 +82,7 @@ class CountVAE(ScaledPriors):
         """Weights of the decoder's last layer, (genes, width)."""
         return self.gene_weight
 
-    def penalties(self, batch: Batch) -> dict[str, Tensor]:
+    def penalties(self, batch: Batch, z: Tensor) -> dict[str, Tensor]:
         """Terms that are added to the loss and logged, by name; each a scalar per cell, with its weight."""
         return {}
 
@@ -147,9 +148,12 @@ class CountVAE(ScaledPriors):
     def log_likelihood(self, batch: Batch, z: Tensor, conditions: Tensor) -> Tensor:
         """Log p(counts | z) of each cell over its measured genes, (n,)."""
         logits, log_theta, dropout = self.decode(z, conditions, batch)
-        log_library = self.library(batch).log()
+        log_library, likelihood = self.library(batch).log(), self.settings.likelihood
+        if self.settings.link == "softmax":
+            assert batch.entries is not None, "the batch holds what `wants` names"
+            return softmax_log_prob(likelihood, logits, log_library, log_theta, dropout, batch.entries, batch.measured)
         means = self.log_means(logits, log_library, batch.measured)
-        return dense_log_prob(self.settings.likelihood, self._counts(batch), means, log_theta, dropout, batch.measured)
+        return dense_log_prob(likelihood, self._counts(batch), means, log_theta, dropout, batch.measured)
 
     def log_prior(self, z: Tensor) -> Tensor:
         """Log density of latents under the prior in nats, (n,)."""
@@ -172,7 +176,7 @@ class CountVAE(ScaledPriors):
         if self.settings.batch_embedding_kl > 0:
             parts["kl_batch"] = self.conditions.kl(batch.covariates).mean()
             loss = loss + weight * self.settings.batch_embedding_kl * parts["kl_batch"]
-        for name, penalty in self.penalties(batch).items():
+        for name, penalty in self.penalties(batch, z).items():
             parts[name] = penalty
             loss = loss + penalty
         return {"loss": loss, **parts}
