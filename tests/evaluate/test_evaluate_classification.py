@@ -319,7 +319,7 @@ def test_scores_from_the_command_line(
     guess = np.where(np.arange(len(obs)) % 3 == 0, "alpha", obs["label"].astype(str))
     table = {
         "cell_id": list(obs.index), "label": list(guess),
-        **{f"class_probability:{name}": np.where(guess == name, 0.8, 0.1) for name in ("alpha", "beta", "delta")},
+        **{f"probability:{name}": np.where(guess == name, 0.8, 0.1) for name in ("alpha", "beta", "delta")},
     }  # fmt: skip
     terms = '{"alpha": "CL:0000236", "beta": "CL:0000084"}'
     out = tmp_path / "r.parquet"

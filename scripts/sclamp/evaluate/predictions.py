@@ -17,7 +17,7 @@ from sclamp.evaluate.lineage import Lineage
 from sclamp.evaluate.measure import NotApplicable
 from sclamp.evaluate.read import HELD_OUT, check_same_cells
 
-LABEL, PROBABILITY, TOP, ANCESTOR = "label", "class_probability:", "top_label", "ancestor"
+LABEL, PROBABILITY, TOP, ANCESTOR = "label", "probability:", "top_label", "ancestor"
 """Columns of predictions.parquet: the predicted label; PROBABILITY + NAME for each label that the model knows; the
 likeliest labels; the most specific term of the Cell Ontology that a cell is of with enough confidence."""
 

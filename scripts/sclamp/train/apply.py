@@ -88,7 +88,7 @@ def measure(model: Model, batches: Batches, split: str, seed: int) -> list[Numbe
 
 
 def _number(name: str, value: float) -> Number:
-    return Number(name, value, "" if np.isfinite(value) else f"not defined for these cells: the value is {value}")
+    return Number(name, value, "" if np.isfinite(value) else f"not defined for these cells (the value is {value})")
 
 
 def _losses(model: Model, batches: Batches, rows: np.ndarray) -> list[Number]:
