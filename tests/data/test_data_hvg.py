@@ -169,7 +169,8 @@ def test_batches_without_a_trend_are_left_out_and_named(tmp_path):
     mapped, cells = stored(tmp_path / "x.h5ad", counts, batch)
     found = select_genes(mapped, cells, GeneSelection(n_genes=60))
     assert found.notes == [
-        "gene selection: the local regression fails in 'one' (1 cells), 'rare' (6 cells); these batches do not count."
+        "gene selection: fewer than 2 cells (min_cells_per_batch) in 'one' (1 cells); these batches do not count.",
+        "gene selection: the local regression fails in 'rare' (6 cells); these batches do not count.",
     ]
     large = np.isin(batch, ["big", "second"])
     theirs = scanpys(counts[large], batch[large], "seurat_v3", 60)
