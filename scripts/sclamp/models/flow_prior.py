@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from sclamp.models.posterior import Gaussian
 
-FIXED_DRAWS = 8
-"""Pairs of opposite draws that stand for the posterior where the result must not be random."""
+FIXED_DRAWS = 32
+"""Points that stand for the posterior where the result must not be random."""
 
 
 class FlowPrior(nn.Module):
@@ -22,8 +22,7 @@ class FlowPrior(nn.Module):
         import zuko
 
         self.flow = zuko.flows.NSF(features=latent, context=0, transforms=transforms, hidden_features=list(hidden))
-        half = torch.randn(FIXED_DRAWS, latent, generator=torch.Generator().manual_seed(0))
-        self.register_buffer("draws", torch.cat([half, -half]), persistent=False)
+        self.register_buffer("draws", spread_draws(FIXED_DRAWS, latent), persistent=False)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density in nats, (n, k) -> (n,); a point of density zero counts as exp(-1e4)."""
@@ -39,3 +38,14 @@ class FlowPrior(nn.Module):
             return -entropy - self.log_prob(z)
         points = q.mean + q.std * self.get_buffer("draws").to(q.mean.dtype).unsqueeze(1)  # (draws, n, k)
         return -entropy - self.log_prob(points.flatten(0, 1)).unflatten(0, points.shape[:2]).mean(0)
+
+
+def spread_draws(n: int, k: int) -> Tensor:
+    """Points (n, k) like draws from N(0, 1), but even: quantiles of unit variance, in each dimension in another order.
+
+    A Latin hypercube (McKay et al. 1979), always the same.
+    """
+    quantiles = torch.special.ndtri((torch.arange(n) + 0.5) / n)
+    quantiles = quantiles / quantiles.square().mean().sqrt()
+    generator = torch.Generator().manual_seed(0)
+    return torch.stack([quantiles[torch.randperm(n, generator=generator)] for _ in range(k)], 1)

@@ -1,0 +1,181 @@
+"""Mode scvi and scvi-tools on the same cells: same genes, splits, epochs and network; ELBO and scores of both.
+
+Needs an environment with scvi-tools next to what the workflow needs. Writes one row per model, split and quantity.
+
+    python tests/learning/scvi_side_by_side.py --cells pbmc_symphony_3tech.h5ad --output side_by_side.tsv
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+SPLIT = {"val_share": 0.1, "test_share": 0.2}
+DRAWS = 20
+"""Samples of each cell's posterior behind its ELBO."""
+METRICS = ("bio", "batch", "total", "lobo_label_accuracy")
+
+
+class Data:
+    """Cells with their split; genes seen in at least three cells."""
+
+    def __init__(self, path: str, seed: int, batch: str = "batch", label: str = "cell_type") -> None:
+        import anndata
+
+        from sclamp.config.datasets import Dataset
+        from sclamp.data.splits import split_cells
+
+        adata = anndata.read_h5ad(path)
+        adata = adata[:, np.asarray((adata.X > 0).sum(0)).ravel() >= 3].copy()
+        dataset = Dataset.model_validate(
+            {"path": path, "batch": batch, "label": label, "split": SPLIT | {"seed": seed}}
+        )
+        self.split = np.asarray(split_cells(adata.obs, dataset).astype(str), dtype=object)
+        self.adata, self.batch = adata, batch
+        self.batches, self.labels = (pd.Categorical(adata.obs[name].astype(str)) for name in (batch, label))
+
+    def rows(self, split: str) -> np.ndarray:
+        return np.flatnonzero(self.split == split)
+
+    def inputs(self) -> tuple[Any, Any]:
+        """What our training reads: (Inputs, DataSpec)."""
+        from sclamp.data.inputs import Counts, Inputs
+        from sclamp.types import Covariates, DataSpec, Recipe
+
+        x = self.adata.X.tocsr()
+        g = x.shape[1]
+        names = tuple(map(str, self.batches.categories))
+        spec = DataSpec(
+            tuple(map(str, self.adata.var_names)), names, tuple(map(str, self.labels.categories)),
+            Covariates(categorical={self.batch: names}), batch_columns=(0, len(names)), n_cells=len(self.rows("train")),
+        )  # fmt: skip
+        covariates = np.eye(len(names), dtype=np.float32)[self.batches.codes]
+        counts = Counts(x.indptr.astype(np.int64), x.indices.astype(np.int32), x.data.astype(np.float32), g)
+        library = np.asarray(x.sum(1)).ravel().astype(np.float32)
+        plain = np.zeros(g, np.float32), np.ones(g, np.float32)
+        found = Inputs(
+            counts=counts, columns=np.arange(g), n_genes=g, cell_ids=self.adata.obs_names.to_numpy(object),
+            split=self.split, library_size=library, covariates=covariates, batch=self.batches.codes.astype(np.int64),
+            label=self.labels.codes.astype(np.int64), mean=plain[0], std=plain[1], recipe=Recipe(),
+        )  # fmt: skip
+        return found, spec
+
+
+def ours(data: Data, seed: int, **settings: Any) -> tuple[float, np.ndarray, str]:
+    """Train mode scvi: ELBO per validation cell, embedding of all cells, how it went."""
+    import torch
+
+    from sclamp.config.scvi import SCVISettings
+    from sclamp.data.batches import Batches
+    from sclamp.models.noise import Noise, seed_default_generator
+    from sclamp.models.scvi import SCVI
+    from sclamp.train.loop import Training
+    from sclamp.types import Progress
+
+    inputs, spec = data.inputs()
+    cpu = torch.device("cpu")
+    seed_default_generator("cpu", "initialise", seed)
+    chosen = SCVISettings(**settings)
+    model = SCVI(chosen, spec)
+    batches = Batches(inputs, model.wants(), cpu)
+    history = Training(model, batches, chosen, seed).run()
+    model.eval()
+    with torch.no_grad():
+        embedding = torch.cat([model.embed_cells(batch) for batch in batches.batches(None)]).numpy()
+        losses = []
+        for draw in range(DRAWS):
+            for batch in batches.batches("val"):
+                batch.noise = Noise(7, draw, 0, len(batch))
+                parts = model.loss(batch, Progress(0, 1, validation=True))
+                losses.append(float(parts["reconstruction"] + parts["kl_cells"]) * len(batch))
+    best = next(row["epoch"] for row in history if row["is_best"])
+    elbo = -sum(losses) / DRAWS / len(data.rows("val"))
+    return elbo, embedding, f"epoch {best} of {len(history)}"
+
+
+def theirs(data: Data, seed: int, epochs: int, **more: Any) -> tuple[float, np.ndarray, str]:
+    """Train scvi-tools' SCVI with the same network for as many epochs."""
+    import scvi
+
+    scvi.settings.seed = seed
+    scvi.settings.verbosity = 40
+    adata = data.adata.copy()
+    scvi.model.SCVI.setup_anndata(adata, batch_key=data.batch)
+    model = scvi.model.SCVI(adata, gene_likelihood="nb")
+    model.train(
+        max_epochs=epochs,
+        datasplitter_kwargs={"external_indexing": [data.rows(split) for split in ("train", "val", "test")]},
+        enable_progress_bar=False,
+        logger=False,
+        **more,
+    )
+    model.module.eval()
+    values = [float(model.get_elbo(indices=data.rows("val"), return_mean=True)) for _ in range(DRAWS)]
+    return -abs(float(np.mean(values))), model.get_latent_representation(), f"{epochs} epochs"
+
+
+def scores(data: Data, embedding: np.ndarray) -> dict[str, float]:
+    """Scores of the workflow's panel, all cells."""
+    from sclamp.config.evaluate import Evaluate
+    from sclamp.evaluate.annotation import Annotation
+    from sclamp.evaluate.integration import score_embedding
+    from sclamp.evaluate.neighbors import find_neighbors
+
+    settings = Evaluate(bootstrap=0)
+    annotation = Annotation(
+        data.batches.codes.astype(np.int64), data.labels.codes.astype(np.int64), data.split != "train",
+        tuple(map(str, data.batches.categories)), tuple(map(str, data.labels.categories)),
+    )  # fmt: skip
+    embedding = np.ascontiguousarray(embedding, np.float32)
+    neighbors = find_neighbors(embedding, settings.neighbors)
+    found = score_embedding(embedding, annotation, neighbors, principal_components(data), settings)
+    return {
+        row.score.metric: row.score.value for row in found.rows if row.cells == "all" and row.score.metric in METRICS
+    }
+
+
+def principal_components(data: Data) -> np.ndarray:
+    """PCA of scaled log-normalised expression, which scores of batch mixing start from."""
+    x = np.asarray(data.adata.X.todense(), np.float64)
+    y = np.log1p(x / x.sum(1, keepdims=True) * 1e4)
+    z = np.clip((y - y.mean(0)) / np.where(y.std(0) > 0, y.std(0), 1), -10, 10)
+    u, s, _ = np.linalg.svd(z, full_matrices=False)
+    return (u[:, :50] * s[:50]).astype(np.float32)
+
+
+def main() -> None:
+    """Parse, train, score, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", required=True)
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=200)
+    given = parser.parse_args()
+    same = {"max_epochs": given.epochs, "patience": given.epochs, "learning_rate_decay": 1.0}
+    models = {
+        "scvi-tools": lambda data, seed: theirs(data, seed, given.epochs, plan_kwargs={"n_epochs_kl_warmup": 50}),
+        "scvi": lambda data, seed: ours(data, seed, **same, kl_warmup_epochs=50, covariate_layers="hidden"),
+        "scvi, defaults": lambda data, seed: ours(data, seed),
+    }
+    rows = []
+    for seed in given.seeds:
+        data = Data(given.cells, seed)
+        for name, train in models.items():
+            elbo, embedding, how = train(data, seed)
+            found = {"elbo": elbo, **scores(data, embedding)}
+            rows += [{"model": name, "seed": seed, "quantity": key, "value": value} for key, value in found.items()]
+            print(name, seed, how, {key: round(value, 4) for key, value in found.items()}, flush=True)
+    table = pd.DataFrame(rows)
+    table.to_csv(given.output, sep="\t", index=False)
+    print(table.pivot_table(index="model", columns="quantity", values="value", aggfunc=["mean", "std"]).round(4))
+
+
+if __name__ == "__main__":
+    main()
