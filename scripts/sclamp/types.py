@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,6 +117,21 @@ class Entries:
     count: Tensor
 
 
+class Gather(Protocol):
+    """Brings together the rows of all processes that share a batch; `start` is where this one's cells begin in it.
+
+    Given rows (m x cells, k) of this process, m any number, it returns (m x all cells, k): process after process, hence
+    for m = 1 in the order of the batch. Each process calls it as often as the others, in the same order. Gradients flow
+    back into the rows of all processes, such that the gradients of losses that are means over each process's own cells,
+    averaged by its share of the batch, are those of the loss of the whole batch.
+    """
+
+    start: int
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Rows of all processes."""
+
+
 @dataclass
 class Batch:
     """One minibatch on the model's device. Only the fields that the model's `wants()` names are filled.
@@ -126,7 +141,8 @@ class Batch:
     scaled (n, g) float32. entries: the counts that are not zero. embedding (n, d) float32: by another model.
     measured (n, g) bool: genes that are on the cell's panel; absent where every cell was measured for every gene. Off
     the panel counts are 0 and say nothing; scaled expression holds 0, lognorm the gene's mean.
-    noise: where a model draws its Gaussian noise from (absent: it uses the mean).
+    noise: where a model draws random numbers from (absent: it uses means). gather: absent where this process holds the
+    whole batch.
     """
 
     rows: Tensor
@@ -142,6 +158,7 @@ class Batch:
     embedding: Tensor | None = None
     measured: Tensor | None = None
     noise: Noise | None = None
+    gather: Gather | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

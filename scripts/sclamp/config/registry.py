@@ -39,6 +39,7 @@ def _of(settings: str, model: str, **more: Any) -> Mode:
 MODES: dict[str, Mode] = {
     "pca": _of("linear:PCASettings", "pca:PCA", gradient=False),
     "ppca": _of("ppca:PPCASettings", "ppca:PPCA"),
+    "contrastive": _of("contrastive:ContrastiveSettings", "contrastive:Contrastive"),
     "harmony": _of("linear:HarmonySettings", "harmony:Harmony", gradient=False),
     "beta_vae": _of("scilama:BetaVAESettings", "scilama:BetaVAE"),
     "direct": _of("scilama:JointSettings", "scilama:Direct", without_prior="beta_vae"),

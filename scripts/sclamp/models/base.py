@@ -138,9 +138,13 @@ class GradientModel(Model):
     """A model trained by stochastic gradients.
 
     schedules: parts of the loss's result that are set by the epoch, not measured; the history names them plainly.
+    loss_needs_whole_batch: a cell's loss depends on which other cells are in the batch, on all processes
+    (`Batch.gather`); then the loss of a batch is not the mean of the losses of its parts, and validation losses hold
+    for validation's own batches.
     """
 
     schedules: tuple[str, ...] = ("beta",)
+    loss_needs_whole_batch: bool = False
 
     @abstractmethod
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:

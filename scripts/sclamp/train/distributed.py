@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +41,13 @@ class Processes:
             return (rows, 0) if self.rank == 0 else (rows[:0], 0)
         first, last = (len(rows) * rank // self.count for rank in (self.rank, self.rank + 1))
         return rows[first:last], first
+
+    def gathering(self, total: int) -> Gathering | None:
+        """What brings together the parts of a batch of `total` cells; None where one process holds all of it."""
+        if self.count == 1 or total < 2 * self.count:
+            return None
+        first, last = (total * rank // self.count for rank in (self.rank, self.rank + 1))
+        return Gathering(first, last - first, total)
 
     def average_gradients(self, parameters: Sequence[nn.Parameter], share: float, bad: Tensor) -> Tensor:
         """Replace gradients by their sum over processes, weighted with `share`; returns `bad` of any process.
@@ -87,6 +95,47 @@ class Processes:
             if self.count > 1 and name.endswith(("running_mean", "running_var")):
                 dist.all_reduce(value)
                 value /= self.count
+
+
+class Gathering:
+    """Rows of all processes from those of this one (see `sclamp.types.Gather`).
+
+    start, own: where this process's cells begin in the batch of `total` cells, and how many they are.
+    """
+
+    def __init__(self, start: int, own: int, total: int) -> None:
+        self.start, self.own, self.total = start, own, total
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(m x own, k) -> (m x total, k)."""
+        times, rest = divmod(len(rows), self.own)
+        assert not rest, "as many rows for each cell"
+        whole: Tensor = _Together.apply(rows, times * self.start, times * self.total, self.own / self.total)
+        return whole
+
+
+class _Together(torch.autograd.Function):
+    """Gathers in the forward pass; in the backward pass adds up what the losses of all processes say of each row.
+
+    The whole batch's loss is L = sum_p s_p L_p, with s_p the share of process p. `average_gradients` multiplies with
+    s_q what process q computed, so that must be 1/s_q dL/d(rows of q) = 1/s_q sum_p s_p dL_p/d(rows of q).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, first: int, total: int, share: float) -> Tensor:
+        """Zeros but for the own rows, summed over processes."""
+        ctx.part, ctx.share = slice(first, first + len(rows)), share
+        whole = rows.new_zeros(total, rows.shape[1])
+        whole[ctx.part] = rows
+        dist.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Of the own rows."""
+        weighted = gradients[0] * ctx.share
+        dist.all_reduce(weighted)
+        return weighted[ctx.part] / ctx.share, None, None, None
 
 
 @contextmanager

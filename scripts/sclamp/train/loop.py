@@ -106,6 +106,7 @@ class Training:
         if len(batch):
             seed_default_generator(device, "dropout", self.seed, number, rank)
             batch.noise = Noise(self.seed, number, start, total, device)
+            batch.gather = self.processes.gathering(total)
             with self._precision():
                 parts = self.model.loss(batch, Progress(self.standing.epoch, self.settings.max_epochs, step=number))
             parts["loss"].backward()
@@ -156,12 +157,14 @@ class Training:
         self.model.eval()
         zeros = torch.zeros(len(self.standing.names) + 1, dtype=torch.float64, device=self.batches.device)
         sums = Standing(names=self.standing.names, sums=zeros)
-        shares = [self.processes.share(rows)[0] for rows in cut(self.val_rows, EVALUATION_ROWS)]
+        plan = cut(self.val_rows, EVALUATION_ROWS)
+        shares = [self.processes.share(rows)[0] for rows in plan]
         number = (self.standing.epoch + 1) * len(cut(self.train_rows, self.settings.batch_size))
         progress = Progress(self.standing.epoch, self.settings.max_epochs, validation=True, step=number)
         with torch.no_grad(), self._precision(), closing(self.batches.of(shares)) as batches:
-            for batch in batches:
+            for whole, batch in zip(plan, batches, strict=True):
                 if len(batch):
+                    batch.gather = self.processes.gathering(len(whole))
                     sums.add(self.model.loss(batch, progress), len(batch))
         means = sums.means(self.processes)
         if not np.isfinite(means["loss"]):
