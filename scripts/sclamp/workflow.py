@@ -173,6 +173,8 @@ def _add_prior_control(
         if without is None:
             return
         changed = _as_mode(settings, without)
+        if hasattr(changed, "gene_priors"):  # the same mode, in which priors are optional
+            changed = changed.model_copy(update={"gene_priors": ()})
     else:
         priors = tuple(_control_prior(planned, prior, control) for prior in getattr(settings, "gene_priors", ()))
         changed = settings.model_copy(update={"gene_priors": priors})

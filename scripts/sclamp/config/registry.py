@@ -14,7 +14,7 @@ class Mode:
     gradient: trained step by step (may use a GPU), as opposed to solved in closed form.
     after: modes of the runs that come before in a chain of warm starts; each starts from the one before it.
     own_prior: source of the gene prior that the mode brings along, for modes that need none from the user.
-    without_prior: mode that is left of this one when its gene priors are taken away.
+    without_prior: mode that is left of this one when its gene priors are taken away; itself where they are optional.
     classifier: predicts labels; scored on them, not as an embedding of cells.
     """
 
