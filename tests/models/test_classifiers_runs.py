@@ -127,7 +127,7 @@ def test_labels_that_the_ontology_does_not_know_stop_the_training(train, tiny_co
 
 
 def test_a_dataset_without_labels_is_refused(train, tiny_counts):
-    said = train(REGRESSION, relabelled(tiny_counts(), []))[1]
+    said = train(REGRESSION, relabelled(tiny_counts(), [], -1))[1]
     assert (
         "label: mode 'logistic_regression' learns the labels of cells, and the dataset has no labels; name the" in said
     )
