@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sclamp.core.errors import UserError
+from sclamp.data.entries import ResidentEntries, StreamedEntries
 from sclamp.data.h5ad import row_blocks
 from sclamp.data.inputs import Inputs
 from sclamp.data.placement import Placement, free_memory, place
@@ -20,6 +21,8 @@ from sclamp.types import Batch, Entries, GeneStatistics, Recipe, Want
 
 EXPRESSION: frozenset[Want] = frozenset({"counts", "log_counts", "entries", "lognorm", "scaled"})
 """What is made of the counts."""
+SPARSE: frozenset[Want] = frozenset({"log_counts", "entries"})
+"""What needs no dense counts."""
 EVALUATION_ROWS = 512
 """Cells per batch where nothing is trained; the results do not depend on it."""
 
@@ -71,8 +74,8 @@ def entries_of(counts: Tensor) -> Entries:
 class Source(Protocol):
     """Where counts come from."""
 
-    def take(self, plan: Sequence[np.ndarray]) -> Iterator[Tensor]:
-        """Dense counts (rows, genes) on the device in their smallest type, for each array of rows."""
+    def take(self, plan: Sequence[np.ndarray]) -> Iterator[Any]:
+        """Dense counts (rows, genes) on the device in their smallest type, or `Expression`, for each array of rows."""
 
 
 class Resident:
@@ -137,6 +140,7 @@ class Batches(Stream):
     ) -> None:
         """placement: decided from sizes unless given."""
         self.inputs, self.wants, self.device = inputs, wants, device
+        self._sparse = wants & EXPRESSION <= SPARSE
         self.placement = placement or self._place()
         self.statistics = GeneStatistics(self._on_device(inputs.mean), self._on_device(inputs.std))
         self._values = {
@@ -150,18 +154,18 @@ class Batches(Stream):
             self._values["embedding"] = self._on_device(inputs.embedding)
         panels = inputs.panels
         self._panels = None if panels is None else (self._on_device(panels.measured), self._on_device(panels.of_cell))
-        self._source: Source | None = None
-        if wants & EXPRESSION:
-            self._source = (Resident if self.placement.resident else Streamed)(inputs, device)
+        self._source = self._open() if wants & EXPRESSION else None
 
     def of(self, plan: Sequence[np.ndarray]) -> Generator[Batch]:
         """One batch for each array of rows; close it when it is left early."""
-        counts: Iterator[Tensor | None] = self._source.take(plan) if self._source else iter([None] * len(plan))
+        counts: Iterator[Any] = self._source.take(plan) if self._source else iter([None] * len(plan))
         for rows, block in zip(plan, counts, strict=True):
             here = self._on_device(rows)
             values: dict[str, Any] = {name: value.index_select(0, here) for name, value in self._values.items()}
             inputs: dict[str, Any] = {}
-            if block is not None:
+            if block is not None and self._sparse:
+                inputs = {name: block[name] for name in self.wants & SPARSE}
+            elif block is not None:
                 inputs = {"entries": entries_of(block)} if "entries" in self.wants else {}
                 inputs |= normalise(block, values["library_size"], self.statistics, self.inputs.recipe, self.wants)
             if self._panels is not None:
@@ -178,10 +182,20 @@ class Batches(Stream):
     def _on_device(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.require(array, requirements="W")).to(self.device, non_blocking=True)
 
+    def _open(self) -> Source:
+        if not self._sparse:
+            return (Resident if self.placement.resident else Streamed)(self.inputs, self.device)
+        if self.placement.resident:
+            return ResidentEntries(self.inputs, self.device, dense_type(self.inputs))
+        return StreamedEntries(self.inputs, self.device)
+
     def _place(self) -> Placement:
         counts, host = self.inputs.counts, free_memory()
         device = torch.cuda.mem_get_info(self.device)[0] if self.device.type == "cuda" else host
         matrix = counts.n_cells * self.inputs.n_genes * np.dtype(dense_type(self.inputs)).itemsize
-        placement = place(matrix, counts.n_bytes, device, host)
+        what = "dense"
+        if self._sparse:
+            matrix, what = counts.n_bytes, "sparse"
+        placement = place(matrix, counts.n_bytes, device, host, what)
         print(f"data: {placement.why}", file=sys.stderr)
         return placement

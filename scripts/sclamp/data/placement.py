@@ -1,6 +1,6 @@
 """Where the counts of a training lie, decided from sizes in one place.
 
-On the device as one dense matrix where that fits comfortably, because rows are then gathered there; else in the mapped
+On the device as one matrix where that fits comfortably, because rows are then gathered there; else in the mapped
 file, from which a thread gathers the next batches. True random rows while the file fits the page cache, else blocks of
 neighbouring rows, because each random row would cost a disk access.
 """
@@ -29,12 +29,15 @@ class Placement:
     why: str
 
 
-def place(matrix_bytes: int, file_bytes: int, device_memory: int, host_memory: int) -> Placement:
-    """Decide from sizes: the dense matrix, the mapped file, free memory of the device and of this machine (bytes)."""
+def place(matrix_bytes: int, file_bytes: int, device_memory: int, host_memory: int, what: str = "dense") -> Placement:
+    """Decide from sizes: the matrix, the mapped file, free memory of the device and of this machine (bytes).
+
+    what: "dense" or "sparse", how the matrix would lie on the device.
+    """
     matrix, free = _size(matrix_bytes), _size(device_memory)
     if matrix_bytes <= SHARE_FOR_MATRIX * device_memory:
-        return Placement(True, None, f"resident: the dense counts ({matrix}) fit the device's free memory ({free})")
-    why = f"streamed: the dense counts ({matrix}) are too large for the device's free memory ({free})"
+        return Placement(True, None, f"resident: the {what} counts ({matrix}) fit the device's free memory ({free})")
+    why = f"streamed: the {what} counts ({matrix}) are too large for the device's free memory ({free})"
     if file_bytes <= SHARE_FOR_CACHE * host_memory:
         return Placement(False, None, f"{why}; random rows from the file, which fits the page cache")
     cache = f"the file ({_size(file_bytes)}) exceeds the page cache ({_size(host_memory)})"
