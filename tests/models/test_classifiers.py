@@ -18,7 +18,7 @@ from sclamp.models.classifier import LinearClassifier
 from sclamp.models.logistic_regression import LogisticRegression
 from sclamp.models.socam import SOCAM, log_sum_below
 from sclamp.ontology.terms import Ontology, Term
-from sclamp.train.checkpoint import load_model, save_model
+from sclamp.train.checkpoint import load_model, save_model, start_from
 from sclamp.types import Batch, DataSpec, GeneStatistics, Progress
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "cellarium"
@@ -386,3 +386,7 @@ def test_a_model_of_another_ontology_is_not_loaded(monkeypatch: pytest.MonkeyPat
     more = {**TOY.terms, "unrelated": Term("unrelated", parents=("B",))}
     monkeypatch.setattr("sclamp.models.socam.cell_ontology", lambda: Ontology(more, "newer"))
     assert load_model(tmp_path / "model.pt").model.active.terms == ("B", "T", "T4", "T8", "root")
+    same, other = toy_model(), toy_model(("T4", "B"))
+    assert "linear.weight" in start_from(same, tmp_path / "model.pt")
+    with pytest.raises(UserError, match="cannot start from it: it does not distinguish the same terms"):
+        start_from(other, tmp_path / "model.pt")

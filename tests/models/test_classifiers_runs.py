@@ -122,7 +122,9 @@ def test_labels_that_the_ontology_does_not_know_stop_the_training(train, tiny_co
     assert "label_terms: 3 of 3 labels have no term yet; give each its CL id, or null to leave its cells" in said
     assert "CL:0000173 (pancreatic D cell)" in said or "label 'delta': no term of Cell Ontology" in said
     relabelled(counts, ["CL:0000171", "type B pancreatic cells", "Pancreatic D cell"])
-    assert train(SOCAM, counts)[0] == 0
+    status, said = train(SOCAM, counts)
+    assert status == 0
+    assert "\nlabel 'Pancreatic D cell': CL:0000173 (pancreatic D cell)\nmodel: socam on cpu" in said
     assert train({**SOCAM, "label_terms": {"Pancreatic D cell": None}}, counts)[0] == 0
 
 

@@ -63,6 +63,10 @@ class Model(nn.Module, ABC):
         ValueError: labels that the model cannot be trained on.
         """
 
+    def remarks(self) -> list[str]:
+        """Lines for the log of a training about how the model read its settings; each ends with a line break."""
+        return []
+
     def gene_axes(self) -> dict[str, int]:
         """Parameters and buffers whose size follows the genes: name in the state dict -> the axis.
 

@@ -39,6 +39,7 @@ class SOCAM(LinearClassifier):
         check_labels("socam", data.labels)
         ontology = ontology or cell_ontology()
         terms = _terms(settings, data, ontology)
+        self._meaning = [f"label '{label}': {term} ({ontology.name(term)})" for label, term in terms.items()]
         self.active: ActiveTerms = active_terms(ontology, terms.values())
         where = {term: i for i, term in enumerate(self.active.terms)}
         targets = [where[terms[label]] if label in terms else -1 for label in data.labels]
@@ -54,6 +55,17 @@ class SOCAM(LinearClassifier):
             self.register_buffer(name, torch.from_numpy(table), persistent=False)
         digest = bytearray.fromhex(ontology.digest_of(self.active.terms))
         self.register_buffer("ontology_digest", torch.frombuffer(digest, dtype=torch.uint8).clone())
+
+    def remarks(self) -> list[str]:
+        """Which term each label means."""
+        return [f"{line}\n" for line in self._meaning]
+
+    def warm_start(self, source: Mapping[str, Tensor]) -> list[str]:
+        """See `GradientModel`; ValueError: a model of other terms."""
+        digest = source.get("ontology_digest")
+        if digest is None or not torch.equal(digest, self.ontology_digest):
+            raise ValueError("it does not distinguish the same terms of the Cell Ontology")
+        return super().warm_start(source)
 
     def counts_of(self, cells: Tensor) -> Tensor:
         """Training cells at a term or below it."""

@@ -91,7 +91,6 @@ def _build(run: Run, device: torch.device) -> tuple[Model, Batches]:
     seed_default_generator("cpu", "initialise", run.seed)
     try:
         model: Model = model_class(run.settings.mode)(run.settings, data)
-        model.see_labels(*(torch.from_numpy(inputs.label[inputs.rows(split)]) for split in ("train", "val")))
     except ValueError as error:
         raise UserError(str(error)) from error
     positions = {name: {gene: i for i, gene in enumerate(ids)} for name, (ids, _) in priors.items()}
@@ -106,6 +105,11 @@ def _build(run: Run, device: torch.device) -> tuple[Model, Batches]:
     if run.warm_start:
         taken = start_from(model, run.warm_start)
         print(f"warm start: {len(taken)} tensors taken from {run.warm_start}", file=sys.stderr)
+    try:
+        model.see_labels(*(torch.from_numpy(inputs.label[inputs.rows(split)]) for split in ("train", "val")))
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    print(*model.remarks(), sep="", end="", file=sys.stderr)
     n_parameters = sum(p.numel() for p in model.parameters())
     sizes = f"{data.n_cells} training cells, {data.n_genes} genes, {n_parameters:,} parameters"
     print(f"model: {run.settings.mode} on {device}; {sizes}", file=sys.stderr)
@@ -164,7 +168,8 @@ def _origin(run: Run, device: torch.device, group: Processes) -> dict[str, Any]:
 
     settings = run.settings.model_dump(mode="json")
     code = run.code or code_of("train_model.py", run.settings.mode)
-    packages = ("numpy", "torch") if run.settings.mode != "harmony" else ("numpy", "torch", "harmonypy")
+    further = {"harmony": "harmonypy", "socam": "cellxgene-ontology-guide"}.get(run.settings.mode)
+    packages = ("numpy", "torch", further) if further else ("numpy", "torch")
     inputs = run.inputs.values()
     sizes = {"seed": run.seed, "device": device.type, "processes": group.count}
     return provenance("train_model.py", settings, inputs, code, packages, **sizes)
