@@ -24,6 +24,8 @@ from sclamp.types import Batch, DataSpec, Gather, Progress, Want
 class WholeBatchNorm(nn.BatchNorm1d):
     """BatchNorm whose mean and variance are those of the batch on all processes together."""
 
+    of_whole_batch = True
+
     def forward(self, x: Tensor, gather: Gather | None = None) -> Tensor:
         """(n, d) -> (n, d)."""
         if gather is None or not self.training:

@@ -90,11 +90,17 @@ class Processes:
         return int(value)
 
     def same_statistics(self, model: nn.Module) -> None:
-        """Average what BatchNorm layers have seen, so that all processes evaluate the same model."""
+        """Average what BatchNorm layers have seen, so that all processes evaluate the same model.
+
+        Layers that saw the whole batch (`of_whole_batch`) take it from process 0, which has a part of every batch.
+        """
         for name, value in model.named_buffers():
             if self.count > 1 and name.endswith(("running_mean", "running_var")):
-                dist.all_reduce(value)
-                value /= self.count
+                if getattr(model.get_submodule(name.rpartition(".")[0]), "of_whole_batch", False):
+                    dist.broadcast(value, 0)
+                else:
+                    dist.all_reduce(value)
+                    value /= self.count
 
 
 class Gathering:
