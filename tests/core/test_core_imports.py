@@ -21,6 +21,10 @@ MAY_IMPORT = {
     "embed_cells.py": {"torch", "numba"},
     "apply_model.py": {"torch", "numba"},
     "score_left_out_genes.py": {"torch", "numba"},
+    # Sums over many cells are compiled; few are added up without (sclamp.data.moments.COMPILED_ABOVE).
+    "select_genes.py": {"numba"},
+    "describe_genes.py": {"numba"},
+    "describe_expression.py": {"numba"},
     # Reads the names of a prior's genes through the module that also opens checkpoints; it opens none.
     "check_dataset.py": {"torch"},
     "build_gene_prior.py": {"torch", "transformers", "sentence_transformers", "sklearn"},

@@ -11,7 +11,7 @@ from sclamp.data.h5ad import CountMap, row_blocks
 from sclamp.data.panels import Panels
 from sclamp.data.passes import by_cells
 
-COMPILED_ABOVE = 20_000_000
+COMPILED_ABOVE = 10_000_000
 """Stored counts above which compiled loops save more than the half second that it takes to load them."""
 
 Transform = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
