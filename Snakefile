@@ -20,6 +20,7 @@ include: "workflow/rules/prepare.smk"
 include: "workflow/rules/gene_priors.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/predict.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/left_out.smk"
 include: "workflow/rules/figures.smk"
@@ -50,3 +51,9 @@ rule scores:
     """Every score in one table."""
     input:
         PATHS.scores,
+
+
+rule held_out:
+    """Losses of every trained model on validation and test cells: validation.parquet and test.parquet of each run."""
+    input:
+        PATHS.all_held_out,

@@ -170,7 +170,9 @@ class Paths:
     @property
     def all_replicates(self) -> list[str]:
         """Every table of resampled scores."""
-        return self.of_every_run("replicates.parquet", self.plan.scored + self.plan.controls)
+        plan = self.plan
+        of_labels = self.of_every_run("classification_replicates.parquet", plan.classifiers)
+        return self.of_every_run("replicates.parquet", plan.scored + plan.controls) + of_labels
 
     @property
     def all_figures(self) -> list[str]:

@@ -108,6 +108,11 @@ class Plan:
         alone = {name for name, mode in MODES.items() if not mode.after and mode.own_prior is None}
         return [name for name in self.scored if self.models[name].gene_priors and self.models[name].mode in alone]
 
+    def label_terms(self, model: str) -> list[str]:
+        """JSON of what a model was told about the terms of its labels; nothing from a model that was told nothing."""
+        terms = getattr(self.models[model].settings, "label_terms", None)
+        return [json.dumps(terms, sort_keys=True)] if terms else []
+
     @property
     def controls(self) -> list[str]:
         """Names under which the control embeddings run."""

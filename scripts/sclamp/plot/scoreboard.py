@@ -20,6 +20,8 @@ PRIOR_CONTROL = ".prior="
 """Models with this in their name read a control in place of their gene priors."""
 CEILINGS = ("control_label_onehot", "control_shuffled_within_label")
 """Controls that know the answer: to stay below them is no shame."""
+LABELS = "classification"
+"""Task of the scores of predicted labels."""
 SCOPES = {"held_out": "held-out cells", "all": "all cells"}
 COLUMNS = ("dataset", "model", "seed", "cells", "task", "metric", "implementation", "value", "status", "reason")
 
@@ -127,18 +129,20 @@ def boards(
     baseline: str | None = "pca",
     models: Iterable[str] = (),
     intervals: pd.DataFrame | None = None,
+    of_labels: bool = False,
 ) -> list[Board]:
-    """The boards of a data set, held-out cells first.
+    """The boards of a data set, held-out cells first: of models that embed cells, or of those that predict labels.
 
     scores: the summary table. baseline: model set apart as the PCA control. models: rows to show even without scores.
-    intervals: the table of intervals, if there is one; without it scores have a spread over seeds at most.
+    intervals: the table of intervals, if there is one; without it scores have a spread over seeds at most. of_labels:
+    scores of predicted labels, which other models have than all other scores.
     """
     problems = [unknown("column", name, scores.columns) for name in COLUMNS if name not in scores]
     if not problems and dataset not in set(scores["dataset"]):
         problems.append(unknown("dataset", dataset, sorted(set(scores["dataset"]))))
     if problems:
         raise UserError(*(f"score table: {problem}" for problem in problems))
-    own = scores[scores["dataset"] == dataset]
+    own = scores[(scores["dataset"] == dataset) & ((scores["task"] == LABELS) == of_labels)]
     scopes = [s for s in SCOPES if (own["cells"] == s).any()] + sorted(set(own["cells"]) - set(SCOPES))
     found = []
     for scope in scopes:

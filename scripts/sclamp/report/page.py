@@ -64,7 +64,8 @@ def collect(plan: Plan) -> dict[str, Any]:
 
 def _scored(plan: Plan, found: scores.Scores) -> dict[str, Any]:
     """Tables, remarks, verdicts and the benefit of gene priors, of each data set that has a score."""
-    names = [name for name in plan.datasets if name in set(found.table["dataset"])]
+    is_label = found.table["task"] == scoreboard.LABELS
+    names = [name for name in plan.datasets if name in set(found.table.loc[~is_label, "dataset"])]
     models = [*plan.scored, *plan.controls]
     boards = {name: scoreboard.boards(found.table, name, plan.pca, models, found.intervals) for name in names}
     verdicts, benefits = [], []
@@ -74,6 +75,10 @@ def _scored(plan: Plan, found: scores.Scores) -> dict[str, Any]:
         verdicts.append(verdict(scoreboard.without_extras(first), tests))
         benefits.append(benefit(plan, first, tests))
     drawn = {name: [tables.tables(board) for board in own] for name, own in boards.items()}
+    for name in plan.datasets if plan.classifiers else ():
+        if name in set(found.table.loc[is_label, "dataset"]):
+            own = scoreboard.boards(found.table, name, None, plan.classifiers, found.intervals, of_labels=True)
+            drawn[name] = drawn.get(name, []) + [tables.tables(board) for board in own]
     by_part = {
         part: [(name, [t[part] for t in own if part in t]) for name, own in drawn.items()] for part in tables.PARTS
     }

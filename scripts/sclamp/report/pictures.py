@@ -26,6 +26,7 @@ OF_DATASETS = (
 )
 OF_RUNS = (
     Kind("umaps", "umap", "UMAP of the cells of {d}, embedded by {m}, by cell type, batch, split and scores of cells"),
+    Kind("labels", "classification", "Labels of held-out cells of {d} as predicted by {m}, and its calibration"),
     Kind("rebuilt", "reconstruction", "Measured against reconstructed and imputed expression of {d}, by {m}"),
     Kind("markers", "markers", "Genes nearest to each cell type of {d} in {m}, and their expression"),
     Kind("modules", "modules", "Modules of the genes of {d}, embedded by {m}"),
@@ -52,7 +53,7 @@ def _of_runs(plan: Plan, album: Album, kind: Kind) -> Pictures:
     found: Pictures = {}
     for dataset in plan.datasets:
         shown = []
-        for model in plan.shown:
+        for model in plan.classifiers if kind.section == "labels" else plan.shown:
             # phases of a chain are shown with the model that they lead to
             chain = plan.chain(model) if kind.section == "curves" else [model]
             if kind.section == "rebuilt" and not _decodes(plan, dataset, model):

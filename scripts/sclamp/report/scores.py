@@ -28,13 +28,14 @@ def read_scores(plan: Plan) -> Scores:
     """The summary's tables; where they are missing or older than some run's scores, the tables of the runs alone."""
     parts = [
         path
-        for run in plan.runs(*plan.scored, *plan.controls)
+        for run in plan.runs(*plan.scored, *plan.classifiers, *plan.controls)
         for path in sorted((run.folder / "scores").glob("*.parquet"))
     ]
     summary = plan.results / "summary"
     if _is_younger(summary / "scores.parquet", parts):
         table = _read(summary / "scores.parquet")
-        asked = table["model"].isin([*plan.scored, *plan.controls]) & table["dataset"].isin(plan.datasets)
+        models = [*plan.scored, *plan.classifiers, *plan.controls]
+        asked = table["model"].isin(models) & table["dataset"].isin(plan.datasets)
         noise = (summary / f"{name}.parquet" for name in ("intervals", "comparisons"))
         return Scores(table[asked], *(_read(path) if _is_younger(path, parts) else None for path in noise))
     tables = [_read(path) for path in parts]

@@ -11,6 +11,7 @@ from sclamp.report.words import joined
 
 PARTS: dict[str, tuple[str, ...]] = {
     "scores": ("aggregate", "bio", "batch"),
+    "labels": ("classification",),
     "more": ("probe", "unseen", "other"),
     "rebuilt": ("reconstruction", "imputation"),
     "genes": ("genes",),
