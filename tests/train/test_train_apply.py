@@ -360,3 +360,30 @@ def test_files_that_are_not_there_are_named(train: Callable[..., Path], applied:
     assert "model.pt: no such file" in applied("predict", fails=True)
     train(VAE)
     assert "nowhere.h5ad" in applied("predict", "--data", "nowhere.h5ad", counts=False, fails=True)
+
+
+# --- likelihood of held-out cells -------------------------------------------------------------------------------------
+
+
+def test_models_of_counts_estimate_the_likelihood_of_held_out_cells(
+    train: Callable[..., Path], applied: Callable[..., Any], tmp_path: Path
+) -> None:
+    """With one latent dimension the integral over it can be computed on a grid."""
+    settings = {"mode": "scvi", "latent_dim": 1, "hidden_dims": [8], "max_epochs": 3, "batch_size": 32, "device": "cpu"}
+    loaded = load_model(train(settings))
+    found, again, other = (
+        applied("test", "--seed", seed).to_pandas().set_index("name")["value"]["log_likelihood"] for seed in (1, 1, 2)
+    )
+    model: Any = loaded.model
+    grid = torch.linspace(-8, 8, 801)
+    with torch.no_grad():
+        (batch,) = Batches(inputs_of(loaded, tmp_path / "tiny.h5ad"), model.wants(), torch.device("cpu")).batches(
+            "test"
+        )
+        conditions = model.conditions(batch.covariates)
+        rows = [model.log_likelihood(batch, torch.full((24, 1), float(z)), conditions) for z in grid]
+    joint = torch.stack(rows).double() + torch.distributions.Normal(0.0, 1.0).log_prob(grid).double()[:, None]
+    exact = float((joint.logsumexp(0) + np.log(16 / 800)).mean())
+    assert found == again != other
+    assert found == pytest.approx(exact, abs=0.5)
+    assert exact < -50

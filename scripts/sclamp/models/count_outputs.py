@@ -7,14 +7,19 @@ made to sum to 1 for each cell by itself, so that weighted means are means of th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from sclamp.core.errors import UserError, unknown
 from sclamp.models.count_vae import CountVAE
+from sclamp.models.noise import Noise
 from sclamp.types import Batch, DataSpec
+
+LIKELIHOOD_SAMPLES = 50
+"""Posterior samples per cell for the log-likelihood of held-out cells."""
 
 
 def batch_names(data: DataSpec) -> tuple[str, ...]:
@@ -66,6 +71,17 @@ def log_likelihood(model: CountVAE, batch: Batch, z: Tensor) -> Tensor:
     the more samples.
     """
     return _log_weights(model, batch, z).logsumexp(0) - math.log(len(z))
+
+
+def mean_log_likelihood(model: CountVAE, batches: Iterable[Batch], seed: int) -> float:
+    """`log_likelihood` of `LIKELIHOOD_SAMPLES` samples, mean over the cells of all batches; NaN without cells."""
+    total, n_cells = 0.0, 0
+    for number, batch in enumerate(batches):
+        drawn = replace(batch, noise=Noise(seed, number, 0, len(batch), batch.rows.device))
+        z = posterior_samples(model, drawn, LIKELIHOOD_SAMPLES)
+        total += float(log_likelihood(model, drawn, z).double().sum())
+        n_cells += len(batch)
+    return total / n_cells if n_cells else float("nan")
 
 
 def normalised_expression(

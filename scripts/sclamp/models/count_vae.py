@@ -7,7 +7,7 @@ softmax(logits) x library size. A subclass decides where the gene weights W come
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -49,7 +49,7 @@ class CountVAE(ScaledPriors):
     """
 
     settings: CountVAESettings
-    schedules = ("kl_weight",)
+    schedules: tuple[str, ...] = ("kl_weight",)
 
     def __init__(self, settings: CountVAESettings, data: DataSpec) -> None:
         """Errors (ValueError): a setting that needs batches or labels which the data lack."""
@@ -203,6 +203,12 @@ class CountVAE(ScaledPriors):
         decoded = self.decode(self.posterior(batch).mean, self.conditions(covariates), batch)
         log_means = self.log_means(decoded.logits, self.library(batch).log(), batch.measured)
         return (log_means if decoded.dropout is None else log_means + logsigmoid(-decoded.dropout)).exp()
+
+    def evaluate(self, batches: Iterable[Batch], seed: int) -> dict[str, float]:
+        """log_likelihood: of a cell's counts in nats, mean over cells; importance-weighted, see `count_outputs`."""
+        from sclamp.models.count_outputs import mean_log_likelihood  # it is built on this class
+
+        return {"log_likelihood": mean_log_likelihood(self, batches, seed)}
 
     def gene_axes(self) -> dict[str, int]:
         """See `Model`."""
