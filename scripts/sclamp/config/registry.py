@@ -53,6 +53,7 @@ MODES: dict[str, Mode] = {
     "socam": _of("classifiers:SOCAMSettings", "socam:SOCAM", classifier=True),
     "self_informed": _of("scilama:JointSettings", "scilama:SelfInformed", own_prior="expression"),
     "scvi": _of("scvi:SCVISettings", "scvi:SCVI", without_prior="scvi"),
+    "gene_nb": _of("gene_nb:GeneNBSettings", "gene_nb:GeneNB", without_prior="gene_nb"),
 }
 
 

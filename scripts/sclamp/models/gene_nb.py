@@ -1,0 +1,183 @@
+"""A VAE of counts with a gene side (mode `gene_nb`): weights of genes are functions of gene priors plus residuals.
+
+rate = softmax(h W^T / sqrt(width) + bias + bias of the batch) x library size, with decoded factors h of a cell. W and
+bias are `GeneFunction`s: smooth functions of the gene priors and a residual per gene, whose variances are learned, so
+that genes which training never saw have weights too. Encoder, decoder and likelihood are those of `CountVAE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from sclamp.config.gene_nb import GeneNBSettings
+from sclamp.models.alignment import Adversary, discrepancy
+from sclamp.models.base import Stream
+from sclamp.models.batchwise_norm import BatchwiseLayer
+from sclamp.models.count_nets import ConditionedLayer, full_precision
+from sclamp.models.count_vae import CountVAE
+from sclamp.models.gene_features import KernelFeatures, LinearFeatures, Remembered
+from sclamp.models.gene_function import GeneFunction
+from sclamp.models.gene_information import GeneInformation, reference_latents
+from sclamp.types import Batch, DataSpec, Progress
+
+WEIGHT_DEVIATION, BIAS_DEVIATION, BATCH_DEVIATION = 0.1, 1.0, 0.1
+"""Standard deviations of gene weights, of gene bias and of its differences between batches, before they are learned."""
+STEPS_BETWEEN_UPDATES = 20
+
+
+class GeneNB(CountVAE):
+    """See the module. Gene priors are read by their directions: centred by the model's genes, at unit length."""
+
+    settings: GeneNBSettings
+    schedules = (*CountVAE.schedules, "residual_deviation")
+
+    def __init__(self, settings: GeneNBSettings, data: DataSpec) -> None:
+        """Errors (ValueError): a setting that needs batches which the data lack."""
+        super().__init__(settings, data)
+        n_batches = self.conditions.n_batches
+        self._check(n_batches)
+        if settings.batchwise_encoder_norm:
+            layers = (cast(ConditionedLayer, layer) for layer in self.encoder.net.layers)
+            self.encoder.net.layers = nn.ModuleList(BatchwiseLayer(layer, n_batches) for layer in layers)
+        with_bias = settings.batch_bias and n_batches > 1
+        self.batch_bias = GeneFunction(data.n_genes, n_batches, (), BATCH_DEVIATION) if with_bias else None
+        self.adversary = Adversary(settings.latent_dim, n_batches) if settings.alignment == "adversary" else None
+
+    def make_gene_weights(self, width: int) -> None:
+        """See `CountVAE`."""
+        settings, data = self.settings, self.data
+        if settings.prior_map == "linear":
+            widths = list(data.gene_priors.values())
+            self.features: nn.Module = LinearFeatures()
+        else:
+            together = settings.fusion == "product" and bool(data.gene_priors)
+            widths = [settings.prior_features] * (1 if together else len(data.gene_priors))
+            self.features = KernelFeatures(data.gene_priors, settings.prior_features, settings.kernel_width, together)
+        self._remembered = Remembered()
+        self.weights = GeneFunction(data.n_genes, width, widths, WEIGHT_DEVIATION, settings.residual)
+        self.weights.randomise()
+        self.bias = GeneFunction(data.n_genes, 1, widths, BIAS_DEVIATION)
+        self.register_parameter("gene_bias", None)  # `bias` takes its place
+        self.information = GeneInformation(data.n_genes, width, self.conditions.n_batches)
+
+    # --- gene side ----------------------------------------------------------------------------------------------------
+
+    def gene_weights(self) -> Tensor:
+        """See `CountVAE`."""
+        return self._scaled(self.weights(self._features()))
+
+    def logits(self, h: Tensor, conditions: Tensor) -> Tensor:
+        """See `CountVAE`; a cell of an unknown batch has the mean of the batches' biases."""
+        if self.training:
+            self.information.see(h)
+        logits = full_precision(h @ self.gene_weights().T) + self.bias(self._features())[:, 0]
+        if self.batch_bias is not None:
+            logits = logits + conditions[:, : self.conditions.n_batches] @ self.batch_bias.residual.T
+        return logits if self.gene_condition is None else logits + self.gene_condition(conditions)
+
+    def embed_genes(self) -> Tensor:
+        """How a gene's log rate goes with the latents, (genes, latent), less the mean gene.
+
+        The coefficients of the linear regression of its logit on the latents, under their prior N(0, 1) and in the mean
+        batch: the inner product with a cell's latent is about the gene's log fold change there.
+        """
+        z = reference_latents(self.settings.latent_dim).to(self.weights.residual)
+        none = z.new_zeros(len(z), self.data.covariates.width)
+        h, seen = self.hidden(z, self.conditions(none)), self.latents(z)
+        slopes = (seen - seen.mean(0)).T @ h / len(z)  # (latent, width), by Stein's lemma the mean Jacobian
+        vectors = full_precision(self.gene_weights() @ slopes.T)
+        return vectors - vectors.mean(0)
+
+    def predict_genes(self, batch: Batch, gene_priors: Mapping[str, Tensor]) -> Tensor | None:
+        """See `Model`: expected counts on the scale of the known genes, which share out the library size.
+
+        Weights and bias are what the gene priors say; a new gene has no residuals, no differences between batches and
+        the known genes' mean share of extra zeros.
+        """
+        if not self.data.gene_priors:
+            return None
+        z, conditions = self.posterior(batch).mean, self.conditions(batch.covariates)
+        known, h = self.decode(z, conditions, batch), self.hidden(z, conditions)
+        scaled = {name: self.scale_gene_prior(name, gene_priors[name]) for name in self.data.gene_priors}
+        features = self.features(list(scaled.values()))
+        logits = h @ self._scaled(self.weights.mean(features)).T + self.bias.mean(features)[:, 0]
+        logits = logits + self.bias.residual.mean()
+        log_means = self.log_means(logits, self.library(batch).log(), batch.measured, among=known.logits)
+        if known.dropout is not None:
+            log_means = log_means + known.dropout.neg().sigmoid().mean(1, keepdim=True).log()
+        return log_means.exp()
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def initialise(self, stream: Stream) -> None:
+        """See `GradientModel`: how often each gene is counted, for its information; its logarithm is the first bias."""
+        self.information.count(stream, self.conditions)
+        rates = (self.information.get_buffer("gene_counts") + 0.5 / max(self.data.n_cells, 1)).log()
+        with torch.no_grad():
+            self.bias.residual.copy_((rates - rates.mean()).unsqueeze(1))
+
+    def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """See `CountVAE`; validation logs penalties without adding them: it asks how well held-out cells are told."""
+        if self.training and self._kl_share(progress) == 1 and progress.step % STEPS_BETWEEN_UPDATES == 0:
+            self._update()
+        parts = super().loss(batch, progress)
+        if progress.validation:
+            parts["loss"] = parts["loss"] - sum(parts[name] for name in ("shrinkage", "alignment") if name in parts)
+        parts["residual_deviation"] = self.weights.deviations()[0].mean()
+        return parts
+
+    def penalties(self, batch: Batch, z: Tensor) -> dict[str, Tensor]:
+        """See `CountVAE`: shrinkage, which is a charge of all training cells together, and alignment."""
+        functions = [self.weights, self.bias, *([] if self.batch_bias is None else [self.batch_bias])]
+        charge = torch.stack([function.penalty() for function in functions]).sum()
+        parts = {"shrinkage": charge / max(self.data.n_cells, 1)}
+        if self.adversary is not None:
+            parts["alignment"] = self.settings.alignment_weight * self.adversary(z, batch.batch)
+        elif self.settings.alignment == "mmd":
+            distance = discrepancy(z, batch.batch, self.conditions.n_batches)
+            parts["alignment"] = self.settings.alignment_weight * distance
+        return parts
+
+    def gene_axes(self) -> dict[str, int]:
+        """See `Model`."""
+        functions = ("weights", "bias", "batch_bias")
+        own = {f"{name}.{what}": 0 for name in functions for what in ("residual", "residual_variance")}
+        own |= {f"information.{name}": 0 for name in ("gene_counts", "gene_measured")}
+        state: Mapping[str, Any] = self.state_dict()
+        return super().gene_axes() | {name: axis for name, axis in own.items() if len(state.get(name, ())) > 1}
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _update(self) -> None:
+        """Gene functions and learned variances, from what the training cells determine (see `gene_function`)."""
+        theta = None if self.log_theta is None else self.log_theta.exp().mean(0)
+        features, of_genes = self._features(), self.information.of_genes(theta, self.data.n_cells)
+        self.weights.update(features, self.information.of_weights(of_genes))
+        self.bias.update(features, of_genes.unsqueeze(1))
+        if self.batch_bias is not None:
+            self.batch_bias.update(features, self.information.of_batches(of_genes))
+
+    def _features(self) -> Tensor:
+        return self._remembered.get(self.features, [self.gene_prior(name) for name in self.data.gene_priors])
+
+    def _scaled(self, weights: Tensor) -> Tensor:
+        return weights * weights.shape[1] ** -0.5
+
+    def _check(self, n_batches: int) -> None:
+        settings = self.settings
+        asked = {
+            "batchwise_encoder_norm": settings.batchwise_encoder_norm,
+            f"alignment: '{settings.alignment}'": settings.alignment != "none",
+        }
+        problems = [
+            f"{what} needs at least two batches among the covariates, found {n_batches}"
+            for what in asked
+            if asked[what]
+        ]
+        if n_batches < 2 and problems:
+            raise ValueError("; ".join(problems))
