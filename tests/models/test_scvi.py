@@ -452,3 +452,22 @@ def test_without_any_covariate():
     spec = DataSpec(tuple(f"g{i}" for i in range(GENES)), n_cells=CELLS)
     cells = replace(batch(), covariates=torch.zeros(CELLS, 0))
     assert np.isfinite(loss_of(build(spec=spec, covariate_layers="all"), cells))
+
+
+def test_the_control_without_a_prior_is_the_same_mode_with_free_weights():
+    from sclamp.workflow import plan
+
+    scvi = {"mode": "scvi", "gene_priors": ["text"], "prior_controls": ["none", "shuffled"], "latent_dim": 4}
+    config = {
+        "datasets": {"tiny": {"path": "tiny.h5ad", "label": "kind", "batch": "batch"}},
+        "gene_priors": {"text": {"source": "file", "path": "text.parquet"}},
+        "models": {"tied": scvi, "plain": {"mode": "scvi", "latent_dim": 5}},
+    }
+    planned = plan(config)
+    controls = {control.control: control.model for control in planned.prior_controls}
+    assert controls == {"none": "tied.prior=none", "shuffled": "tied.prior=shuffled"}
+    assert planned.models["tied.prior=none"].gene_priors == ()
+    assert planned.models["tied.prior=none"].settings.latent_dim == 4
+    assert planned.models["tied.prior=shuffled"].gene_priors == ("text.shuffled",)
+    config["models"]["plain"] = {"mode": "scvi", "latent_dim": 4}  # now a control that the user trains anyway
+    assert {c.control: c.model for c in plan(config).prior_controls}["none"] == "plain"
