@@ -64,6 +64,10 @@ class Inputs:
     panels: Panels | None = None
     embedding: np.ndarray | None = None
 
+    def measured(self, rows: np.ndarray) -> np.ndarray | None:
+        """Which genes these cells were measured for, (rows, genes) bool; None where every cell was for all."""
+        return None if self.panels is None else self.panels.measured[self.panels.of_cell[rows]]
+
     def rows(self, split: str | None) -> np.ndarray:
         """Positions of the cells of one split, or of all, in file order."""
         return np.arange(len(self.split)) if split is None else np.flatnonzero(self.split == split)

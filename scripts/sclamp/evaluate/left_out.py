@@ -30,6 +30,7 @@ METRICS = {
 class Prediction:
     """Left-out genes on test cells. truth, predicted, ridge: (cells, genes). mean, expressed: (genes,).
 
+    truth: NaN where a cell was not measured for a gene; such entries are not judged.
     mean: of the training cells. expressed: share of the cells with a count. ridge: the baseline's prediction, or the
     reason why there is none.
     """
@@ -55,11 +56,10 @@ def gene_columns(found: Prediction | None) -> dict[str, np.ndarray]:
     if found is None:
         names = ("share_expressed", "pearson", "mse", "mse_mean", "ridge_pearson")
         return {"gene_id": np.array([], str), "n": np.array([], np.int64), **{name: np.array([]) for name in names}}
-    n_genes = len(found.gene_ids)
     ridge = np.full(found.truth.shape, np.nan) if isinstance(found.ridge, str) else found.ridge
     return {
         "gene_id": found.gene_ids.astype(str),
-        "n": np.full(n_genes, len(found.truth)),
+        "n": (~np.isnan(found.truth)).sum(0),
         "share_expressed": found.expressed.astype(np.float64),
         "pearson": correlations(found.truth, found.predicted),
         "mse": _squares(found.truth, found.predicted),
@@ -99,4 +99,9 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return np.square(x.astype(np.float64) - y).mean(0)
+    """Mean squared difference of each column, over what is not NaN in x."""
+    squares, known = np.square(x.astype(np.float64) - y), ~np.isnan(x)
+    if known.all():
+        return squares.mean(0)
+    n = known.sum(0)
+    return np.where(n > 0, np.where(known, squares, 0.0).sum(0) / np.maximum(n, 1), np.nan)

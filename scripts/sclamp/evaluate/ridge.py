@@ -59,11 +59,23 @@ def _ridges(
 
 
 def correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Pearson correlation of each column of x with the same column of y, (columns,); NaN where one is constant."""
-    a, b = (array - array.mean(0, dtype=np.float64) for array in (x, y))
+    """Pearson correlation of each column of x with the same column of y, (columns,); NaN where one is constant.
+
+    Entries that are NaN in either are left out.
+    """
+    known = ~(np.isnan(x) | np.isnan(y))
+    a, b = (_centred(array, known) for array in (x, y))
     scale = np.sqrt(np.square(a).sum(0) * np.square(b).sum(0))
     defined = scale > 1e-12 * len(x)
     return np.where(defined, (a * b).sum(0) / np.where(defined, scale, 1.0), np.nan)
+
+
+def _centred(array: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Columns less the mean of their known entries; 0 elsewhere."""
+    if known.all():
+        return array - array.mean(0, dtype=np.float64)
+    plain = np.where(known, array, 0.0)
+    return np.where(known, plain - plain.sum(0) / np.maximum(known.sum(0), 1), 0.0)
 
 
 def mean_defined(values: np.ndarray) -> float:

@@ -45,9 +45,9 @@ def hvg_overlap(frame: pd.DataFrame) -> float:
     if not len(frame):
         raise NotApplicable("the model does not reconstruct expression")
     shares = []
-    for _, batch in frame.groupby("batch", sort=True):
+    for _, batch in frame[frame["n"] >= FEWEST_CELLS].groupby("batch", sort=True):
         seen = batch[batch["mean_before"] > 0]
-        if batch["n"].iloc[0] < FEWEST_CELLS or len(seen) < FEWEST_GENES:
+        if len(seen) < FEWEST_GENES:
             continue
         before = _top(seen["gene_id"], seen["mean_before"], seen["variance_before"], min(TOP, len(seen) // 2))
         left = batch[batch["mean"] > 0]

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sclamp.data.batches import EXPRESSION, entries_of, normalise
+from sclamp.data.batches import EXPRESSION, entries_of, normalise, say_nothing
 from sclamp.types import Batch, GeneStatistics, Recipe, Want
 
 
@@ -62,10 +62,7 @@ def hide(batch: Batch, hidden: Tensor, statistics: GeneStatistics, recipe: Recip
     visible = counts.masked_fill(hidden, 0)
     seen: dict[str, Any] = {"entries": entries_of(visible)} if "entries" in wants else {}
     seen |= normalise(visible, library, statistics, recipe, wants)
-    if "lognorm" in seen:
-        seen["lognorm"] = torch.where(hidden, statistics.mean, seen["lognorm"])
-    if "scaled" in seen:
-        seen["scaled"] = seen["scaled"].masked_fill(hidden, 0)
+    say_nothing(seen, hidden if batch.measured is None else hidden | ~batch.measured, statistics)
     fields: dict[str, Any] = {**dict.fromkeys(EXPRESSION), "library_size": library, **seen}
     return replace(batch, **fields)
 

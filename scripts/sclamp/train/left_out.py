@@ -21,6 +21,7 @@ from sclamp.train.checkpoint import Loaded
 from sclamp.train.embed import with_statistics
 from sclamp.train.reconstruction import held_out_rows
 from sclamp.train.scale import comparable, compared_on, measured
+from sclamp.types import Batch
 
 Priors = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Name -> gene ids (n,) and vectors (n, width), as they come from files."""
@@ -34,7 +35,8 @@ class LeftOut(NamedTuple):
 
     known (cells, model's genes), truth (cells, new genes): as measured. predicted (cells, new genes): None from a model
     that cannot. mean (new genes,): of the training cells. expressed (new genes,): share of the cells with a count.
-    tuning (other cells, model's genes): like known, for a baseline to be tuned on.
+    tuning (other cells, model's genes): like known, for a baseline to be tuned on. Truth is NaN where a cell was not
+    measured for a gene.
     """
 
     known: np.ndarray
@@ -105,18 +107,22 @@ def predict_left_out(loaded: Loaded, path: Path, priors: Priors, genes: Sequence
             if found is not None:
                 found = comparable(model, found, batch.library_size, new.statistics, recipe)
             _keep(parts["known"], measured(model, batch, known.statistics, recipe))
-            _keep(parts["truth"], measured(model, of_new, new.statistics, recipe))
+            _keep(parts["truth"], _unknown_off_panel(measured(model, of_new, new.statistics, recipe), of_new))
             _keep(parts["predicted"], found)
             _keep(parts["counted"], None if of_new.counts is None else of_new.counts > 0)
-    counted = _stacked(parts["counted"], len(genes))
+    counted, truth = _stacked(parts["counted"], len(genes)), _stacked(parts["truth"], len(genes))
     return LeftOut(
         known=_stacked(parts["known"], inputs.n_genes),
-        truth=_stacked(parts["truth"], len(genes)),
+        truth=truth,
         predicted=_stacked(parts["predicted"], len(genes)) if parts["predicted"] else None,
         mean=np.zeros(len(genes), np.float32) if compared_on(model) == "scaled" else new_inputs.mean,
-        expressed=counted.sum(0) / max(len(counted), 1),
+        expressed=counted.sum(0) / np.maximum((~np.isnan(truth)).sum(0), 1),
         tuning=_tuning(model, known, inputs, rows),
     )
+
+
+def _unknown_off_panel(truth: Tensor, batch: Batch) -> Tensor:
+    return truth if batch.measured is None else truth.masked_fill(~batch.measured, torch.nan)
 
 
 def _tuning(model: Model, batches: Batches, inputs: Inputs, judged: np.ndarray) -> np.ndarray:

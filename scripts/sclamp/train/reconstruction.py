@@ -35,7 +35,8 @@ MAX_PAIRS = 20_000
 class Reconstruction:
     """Cells as measured and as a model gives them back, (cells, genes) float32 on the scale of `scale.compared_on`.
 
-    judged: None, or the mask (cells, genes) of the entries that count, which are those that the model did not see.
+    judged: None, or the mask (cells, genes) of the entries that count: those that were measured and, where entries were
+    hidden, that the model did not see.
     """
 
     measured: np.ndarray
@@ -62,7 +63,7 @@ def reconstruct(model: Model, batches: Batches, rows: np.ndarray) -> Reconstruct
     batches: with counts among what they hold, for a count model.
     """
     pairs = ((batch, batch, None) for batch in batches.of(cut(rows, EVALUATION_ROWS)))
-    return _collect(model, batches, pairs, batches.inputs.cell_ids[rows], None)
+    return _collect(model, batches, pairs, batches.inputs.cell_ids[rows], batches.inputs.measured(rows))
 
 
 def impute(model: Model, batches: Batches, rows: np.ndarray, share: float, seed: int) -> Reconstruction | None:
@@ -81,7 +82,8 @@ def impute(model: Model, batches: Batches, rows: np.ndarray, share: float, seed:
             whole = Batch(batch.rows, batch.covariates, batch.batch, seen.library_size, counts=batch.counts)
             yield seen, whole, mask
 
-    return _collect(model, batches, pairs(), ids, masked)
+    on_panel = batches.inputs.measured(rows)
+    return _collect(model, batches, pairs(), ids, masked if on_panel is None else masked & on_panel)
 
 
 def _collect(
@@ -101,7 +103,7 @@ def _collect(
                 return None
             if hidden is not None and space(model) == "counts":
                 assert whole.counts is not None, "asked for by the caller"
-                x = conditioned(x, whole.counts, hidden)
+                x = conditioned(x, whole.counts, hidden if seen.measured is None else hidden | ~seen.measured)
             found.append(comparable(model, x, whole.library_size, statistics, recipe).float().cpu().numpy())
             truth.append(measured(model, whole, statistics, recipe).cpu().numpy())
     if not found:
