@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from sclamp.config.registry import MODES
 from sclamp.report.methods import NO_STATISTICS, methods
+from sclamp.report.methods_models import SCILAMA, SENTENCES
 from sclamp.report.methods_scores import Statistics
 from sclamp.report.plan import read_plan
 from sclamp.report.references import REFERENCES
@@ -100,12 +102,45 @@ def test_settings_that_differ_are_told_apart(plan_of: Make, tmp_path: Path) -> N
     raw["models"] |= {
         "wide": wide,
         "harmony": {"mode": "harmony", "settings": {"latent_dim": 30}},
-        "new": {"mode": "scvi"},
+        "new": {"mode": "unheard_of"},
     }
     text, _ = _methods(raw)
     assert "20 (direct) or 50 (wide) latent dimensions" in text
     assert "Harmony (Korsunsky et al., 2019) corrected 30 principal components" in text
-    assert "Further models: new (mode scvi)." in text
+    assert "Further models: new (mode unheard_of)." in text
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ({"mode": "scvi", "settings": {"likelihood": "zinb"}}, "(Lopez et al., 2018), re-implemented in PyTorch: x ("),
+        ({"mode": "scvi", "settings": {"likelihood": "zinb"}}, "x (zero-inflated negative binomial likelihood)"),
+        (
+            {"mode": "gene_nb", "settings": {"likelihood": "nb"}, "gene_priors": ["text"]},
+            "x (negative binomial likelihood, gene priors text)",
+        ),
+        ({"mode": "ppca"}, "Probabilistic principal components (Tipping and Bishop, 1999) (x)"),
+        ({"mode": "contrastive"}, "by NT-Xent (Chen et al., 2020): x."),
+        (
+            {"mode": "logistic_regression", "classifier": True, "settings": {"embedding_of": "direct"}},
+            "predict the cell types: x (on the embedding by direct).",
+        ),
+        ({"mode": "socam", "classifier": True}, "follow SOCAM (Magre et al., 2026): x (on expression)."),
+    ],
+)
+def test_each_mode_is_said_in_words_with_its_work(
+    plan_of: Make, tmp_path: Path, model: dict[str, Any], words: str
+) -> None:
+    raw = plan_of(tmp_path)
+    raw["models"]["x"] = model
+    text, _ = _methods(raw)
+    assert words in text
+    assert "Further models" not in text
+
+
+def test_every_mode_has_words() -> None:
+    phases = {phase for mode in MODES.values() for phase in mode.after}
+    assert set(MODES) - phases <= set(SENTENCES) | set(SCILAMA)
 
 
 @pytest.mark.parametrize(

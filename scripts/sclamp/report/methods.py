@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
-from sclamp.report import methods_scores
+from sclamp.report import methods_models, methods_scores
 from sclamp.report.methods_scores import Computed, Statistics
-from sclamp.report.plan import Model, Plan
+from sclamp.report.plan import Plan
 from sclamp.report.references import Citations
 from sclamp.report.words import joined
 
-SCILAMA = ("direct", "stepwise", "self_informed")
 SELECTIONS = {
     "seurat_v3": ("the variance of standardised counts (seurat_v3)", "seurat_v3"),
     "seurat_v3_paper": ("the variance of standardised counts (seurat_v3_paper)", "seurat_v3"),
@@ -39,7 +37,7 @@ def methods(
         _data(plan, sizes, cite),
         _genes(plan, cite),
         _priors(plan, cite),
-        _models(plan, cite, versions),
+        methods_models.models(plan, cite, versions),
         methods_scores.scores(plan, computed, cite),
         methods_scores.genes(plan, computed, cite),
         methods_scores.controls(plan, cite, tested) if computed else "",
@@ -129,77 +127,6 @@ def _priors(plan: Plan, cite: Citations) -> str:
     return f"Gene priors: {'; '.join(words)}." if words else ""
 
 
-def _models(plan: Plan, cite: Citations, versions: dict[str, str]) -> str:
-    models = [plan.models[name] for name in plan.shown]
-    sentences = []
-    if pca := [m for m in models if m.mode == "pca"]:
-        count = _said(pca, "latent_dim")
-        sentences.append(f"Principal components ({count}) of the training cells serve as the baseline.")
-    if harmony := [m for m in models if m.mode == "harmony"]:
-        version = f", harmonypy {versions['harmonypy']}" if "harmonypy" in versions else ""
-        count = _said(harmony, "latent_dim")
-        sentences.append(f"Harmony {cite('harmony')} corrected {count} principal components of all cells{version}.")
-    if vae := [m for m in models if m.mode == "beta_vae"]:
-        sentences.append(f"A variational autoencoder of cells {cite('vae')} ({_names(vae)}) has no gene side.")
-    if paired := [m for m in models if m.mode in SCILAMA]:
-        sentences.append(
-            f"Paired autoencoders of cells and genes follow sciLaMA {cite('scilama')}, re-implemented in PyTorch "
-            f"{cite('pytorch')}: {joined(_paired(model) for model in paired)}."
-        )
-    known = {"pca", "harmony", "beta_vae", *SCILAMA}
-    if others := [m for m in models if m.mode not in known]:
-        sentences.append(f"Further models: {joined(f'{m.name} (mode {m.mode})' for m in others)}.")
-    if trained := [m for m in models if "max_epochs" in m.settings]:
-        sentences.append(_training(trained))
-    seeds = f"seeds {joined(str(s) for s in plan.seeds)}" if len(plan.seeds) > 1 else f"seed {plan.seeds[0]}"
-    return " ".join([*sentences, f"Every model was fitted with {seeds}."])
-
-
-def _paired(model: Model) -> str:
-    how = {
-        "direct": "trained jointly",
-        "stepwise": "trained in three phases",
-        "self_informed": "without outside knowledge",
-    }
-    priors = f", gene priors {joined(model.gene_priors)}" if model.gene_priors else ""
-    fused = f" fused by {model.settings.get('fusion')}" if len(model.gene_priors) > 1 else ""
-    return f"{model.name} ({how[model.mode]}{priors}{fused})"
-
-
-def _training(models: list[Model]) -> str:
-    words = (
-        f"Networks had hidden layers of {_said(models, 'hidden_dims')} units and {_said(models, 'latent_dim')} latent "
-        f"dimensions and were trained with AdamW (learning rate {_said(models, 'learning_rate')}, batches of "
-        f"{_said(models, 'batch_size')} cells) for at most {_said(models, 'max_epochs')} epochs; training stopped "
-        f"after {_said(models, 'patience')} validations without improvement, and the epoch with the lowest "
-        "validation loss was kept."
-    )
-    if all("beta_end" in model.settings for model in models):
-        words += f" The weight of the Kullback-Leibler terms rose from {_said(models, 'beta_start')}"
-        words += f" to {_said(models, 'beta_end')} after {_said(models, 'epochs_before_beta_warmup')} epochs."
-    return words
-
-
 def _software(versions: dict[str, str], cite: Citations) -> str:
     named = [f"{name} {version}" for name, version in versions.items()]
     return f"The workflow ran under Snakemake {cite('snakemake')} with {joined(named)}." if named else ""
-
-
-def _said(models: list[Model], key: str) -> str:
-    """A setting's value, or the values with the models that have them."""
-    values: dict[str, list[str]] = defaultdict(list)
-    for model in models:
-        values[_value(model.settings.get(key))].append(model.name)
-    if len(values) == 1:
-        return next(iter(values))
-    return " or ".join(f"{value} ({', '.join(names)})" for value, names in values.items())
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _names(models: list[Model]) -> str:
-    return joined(model.name for model in models)

@@ -69,6 +69,31 @@ REFERENCES: dict[str, Reference] = {
         "Kingma DP, Welling M. Auto-encoding variational Bayes. International Conference on Learning Representations "
         "(2014). arXiv:1312.6114",
     ),
+    "scvi": Reference(
+        "Lopez et al., 2018",
+        "Lopez R, Regier J, Cole MB, Jordan MI, Yosef N. Deep generative modeling for single-cell transcriptomics. "
+        "Nature Methods 15:1053-1058 (2018). doi:10.1038/s41592-018-0229-2",
+    ),
+    "ppca": Reference(
+        "Tipping and Bishop, 1999",
+        "Tipping ME, Bishop CM. Probabilistic principal component analysis. Journal of the Royal Statistical Society B "
+        "61:611-622 (1999). doi:10.1111/1467-9868.00196",
+    ),
+    "nt_xent": Reference(
+        "Chen et al., 2020",
+        "Chen T, Kornblith S, Norouzi M, Hinton G. A simple framework for contrastive learning of visual "
+        "representations. Proceedings of the 37th International Conference on Machine Learning, PMLR 119:1597-1607 "
+        "(2020).",
+    ),
+    "cell_ontology": Reference(
+        "Diehl et al., 2016",
+        "Diehl AD, et al. The Cell Ontology 2016: enhanced content, modularization, and ontology interoperability. "
+        "Journal of Biomedical Semantics 7:44 (2016). doi:10.1186/s13326-016-0088-7",
+    ),
+    "socam": Reference(
+        "Magre et al., 2026",
+        "Magre et al. bioRxiv (2026). doi:10.64898/2026.01.13.699356",
+    ),
     "harmony": Reference(
         "Korsunsky et al., 2019",
         "Korsunsky I, et al. Fast, sensitive and accurate integration of single-cell data with Harmony. Nature Methods "
