@@ -82,9 +82,10 @@ def test_the_error_of_medians_is_as_documented():
 def test_merging_does_not_depend_on_the_order_of_the_parts():
     values = genes(SIZES)
     sizes = np.array(SIZES)
-    parts = [nonzeros.exact(stream([v[i::3] for v in values]), np.array([len(v[i::3]) for v in values]), SHARES, 10**9, 50)
-             for i in range(3)]  # fmt: skip
-    digests = [part.digests for part in parts]
+    thirds = [[v[i::3] for v in values] for i in range(3)]
+    digests = [
+        nonzeros.exact(stream(part), np.array([len(v) for v in part]), SHARES, 10**9, 50).digests for part in thirds
+    ]
     first, other = (tdigest.merged(order, 50) for order in (digests, digests[::-1]))
     np.testing.assert_array_equal(first.means, other.means)
     np.testing.assert_array_equal(first.sizes, sizes)

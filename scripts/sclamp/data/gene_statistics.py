@@ -129,7 +129,7 @@ def describe(files: Sequence[tuple[CountMap, Cells]], settings: GeneStatisticsSe
     names = sorted({name for file in inputs for name in file.batches}) if settings.by_batch else []
     parts = [_spread_out(file, place, tuple(names), len(genes)) for file, place in zip(inputs, places, strict=True)]
     n_nonzero = np.sum([part[0] for part in parts], axis=0)
-    counts, logs = (_pooled_in_place([part[i] for part in parts]) for i in (1, 2))
+    counts, logs = _pooled_in_place([part[1] for part in parts]), _pooled_in_place([part[2] for part in parts])
     shares = (0.5, *settings.quantiles)
 
     def stream() -> Iterator[Values]:
@@ -154,7 +154,7 @@ def merge(parts: Sequence[tuple[str, Statistics]], settings: GeneStatisticsSetti
     if bare or not settings.digest:
         raise UserError(*(bare or ["digest: 0, but a merge needs digests for its quantiles."]))
     genes = list(dict.fromkeys(gene for _, part in parts for gene in part.genes))
-    groups = (ALL_CELLS, *sorted({name for _, part in parts for name in part.groups[1:]}))
+    groups = (ALL_CELLS, *sorted({name for _, part in parts for name in part.groups if name is not None}))
     placed = [_placed(part, genes, groups) for _, part in parts]
     n_nonzero = np.sum([part.n_nonzero for part in placed], axis=0)
     counts, logs = (_pooled_in_place([getattr(part, name) for part in placed]) for name in ("counts", "logs"))
@@ -236,8 +236,8 @@ def _quantiles(
     passes = nonzeros.n_passes(sizes, memory)
     if passes is None and method == "exact":
         raise UserError(
-            f"method: exact, but one gene has {sizes.max():,} counts, more than fit in memory_mb: {settings.memory_mb}; "
-            "give more memory, or method: t-digest."
+            f"method: exact, but one gene has {sizes.max():,} counts, more than fit in memory_mb: "
+            f"{settings.memory_mb}; give more memory, or method: t-digest."
         )
     if method == "exact" or (method == "auto" and passes is not None and passes <= settings.max_passes):
         return nonzeros.exact(stream, sizes, shares, memory, settings.digest)

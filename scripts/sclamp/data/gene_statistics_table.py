@@ -49,7 +49,7 @@ def to_table(found: Statistics) -> pa.Table:
         columns[name] = _known(np.concatenate([values, others]))
     error = found.quantiles.errors.max(axis=0)
     columns["quantile_error"] = _known(np.concatenate([error, others]))
-    method = np.where(np.isnan(error), None, np.where(error == 0, "exact", "t-digest"))
+    method = [None if np.isnan(e) else "exact" if e == 0 else "t-digest" for e in error]
     columns["quantile_method"] = pa.array([*method, *[None] * len(others)], pa.string())
     if found.quantiles.digests is not None:
         columns |= _digest_columns(found.quantiles.digests, len(others))

@@ -13,8 +13,6 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from sclamp.data.moments import Moments
-
 _JITTERS = [10.0**power for power in range(-18, -5)]
 _MAD_OF_NORMAL = NormalDist().inv_cdf(0.75)
 
@@ -65,16 +63,6 @@ def variance_trend(mean: np.ndarray, variance: np.ndarray, span: float) -> Trend
         fitted[varies] = model.outputs.fitted_values
         return Trend(np.sqrt(10**fitted), jitter)
     return None
-
-
-def normalized_variance(counts: Moments, clips: Moments, std: np.ndarray) -> np.ndarray:
-    """Variance (groups, genes) of clipped counts around the unclipped mean, in units of the expected std.
-
-    NaN where fewer than two cells were measured for a gene.
-    """
-    n, mean = counts.n, counts.mean()
-    score = (1 / ((n - 1) * np.square(std))) * (n * np.square(mean) + clips.squares - 2 * clips.total * mean)
-    return np.where(n > 1, score, np.nan)
 
 
 def rank_variances(scores: np.ndarray, n_top: int, flavor: str, min_batches: int = 1) -> Ranking:

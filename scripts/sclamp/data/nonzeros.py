@@ -51,7 +51,7 @@ def n_passes(sizes: np.ndarray, memory: int) -> int | None:
 
 
 def exact(stream: Stream, sizes: np.ndarray, shares: np.ndarray, memory: int, digest: int) -> Quantiles:
-    """Exact quantiles in `n_passes` passes. sizes (genes,): values of each gene. digest: size of digests, 0 for none."""
+    """Exact quantiles in `n_passes` passes. sizes (genes,): values of each gene. digest: size of digests, or 0."""
     found, parts = np.full((len(shares), len(sizes)), np.nan), []
     for first, last in _ranges(sizes, memory // 8):
         keys = np.empty(int(sizes[first:last].sum()), dtype=np.uint64)

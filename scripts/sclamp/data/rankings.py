@@ -46,7 +46,7 @@ def by_variance(
     clips = Sums(used, len(names), counts.n_genes, Clipped(std * np.sqrt(raw.n) + mean, groups))
     one_pass(counts, [clips], "clipped variances")
     with np.errstate(divide="ignore", invalid="ignore"):  # skipped batches only
-        scores = hvg.normalized_variance(raw, clips, std)[fitted]
+        scores = _normalized_variance(raw, clips, std)[fitted]
     _enough_batches(len(scores), settings)
     return {n: hvg.rank_variances(scores, n, settings.flavor, settings.min_batches) for n in settings.numbers}
 
@@ -64,6 +64,16 @@ def by_dispersion(
         number: hvg.rank_dispersions(mean, variance, ids, number, settings.flavor, measured, settings.min_batches)
         for number in settings.numbers
     }
+
+
+def _normalized_variance(counts: Moments, clips: Moments, std: np.ndarray) -> np.ndarray:
+    """Variance (groups, genes) of clipped counts around the unclipped mean, in units of the expected std.
+
+    NaN where fewer than two cells were measured for a gene.
+    """
+    n, mean = counts.n, counts.mean()
+    score = (1 / ((n - 1) * np.square(std))) * (n * np.square(mean) + clips.squares - 2 * clips.total * mean)
+    return np.where(n > 1, score, np.nan)
 
 
 def _enough(sizes: np.ndarray, names: list[str], settings: GeneSelection, notes: list[str]) -> np.ndarray:
