@@ -152,6 +152,8 @@ def test_every_mode_has_words() -> None:
             "cilisi",
             "ciLISI is LISI of batches within cell types (Andreatta et al., 2024)",
         ),
+        (("classification", "hierarchical_f1"), "hierarchical_f1", "hierarchical F1 (Kiritchenko et al., 2006)"),
+        (("classification", "calibration_error"), "calibration", "expected calibration error (Guo et al., 2017)"),
         (("integration", "cell_cycle"), "cell_cycle", "S and G2/M phases (Tirosh et al., 2016)"),
         (("integration", "trajectory"), "dpt", "diffusion pseudotimes (Haghverdi et al., 2016)"),
         (("integration", "morans_i"), "moran", "Moran's I (Moran, 1950)"),

@@ -39,6 +39,7 @@ def methods(
         _priors(plan, cite),
         methods_models.models(plan, cite, versions),
         methods_scores.scores(plan, computed, cite),
+        methods_scores.labels(computed, cite),
         methods_scores.genes(plan, computed, cite),
         methods_scores.controls(plan, cite, tested) if computed else "",
         _software(versions, cite),

@@ -88,6 +88,21 @@ def genes(plan: Plan, computed: Computed, cite: Citations) -> str:
     return " ".join(words)
 
 
+def labels(computed: Computed, cite: Citations) -> str:
+    """How predicted labels were scored."""
+    metrics = {metric for task, metric in computed if task == "classification"}
+    if not metrics:
+        return ""
+    words = ["Predicted labels were compared with those of cells that were not trained on"]
+    if "hierarchical_f1" in metrics:
+        words.append(
+            f"hierarchical F1 {cite('hierarchical_f1')} compares each label with all its ancestors in the Cell Ontology"
+        )
+    if "calibration_error" in metrics:
+        words.append(f"the expected calibration error {cite('calibration')} bins the largest probability of each cell")
+    return "; ".join(words) + "."
+
+
 def controls(plan: Plan, cite: Citations, tested: Statistics) -> str:
     """Controls, calibration, intervals and tests."""
     words = []

@@ -94,6 +94,17 @@ REFERENCES: dict[str, Reference] = {
         "Magre et al., 2026",
         "Magre et al. bioRxiv (2026). doi:10.64898/2026.01.13.699356",
     ),
+    "hierarchical_f1": Reference(
+        "Kiritchenko et al., 2006",
+        "Kiritchenko S, Matwin S, Nock R, Famili AF. Learning and evaluation in the presence of class hierarchies: "
+        "Application to text categorization. Advances in Artificial Intelligence, LNCS 4013:395-406 (2006). "
+        "doi:10.1007/11766247_34",
+    ),
+    "calibration": Reference(
+        "Guo et al., 2017",
+        "Guo C, Pleiss G, Sun Y, Weinberger KQ. On calibration of modern neural networks. Proceedings of the 34th "
+        "International Conference on Machine Learning, PMLR 70:1321-1330 (2017).",
+    ),
     "harmony": Reference(
         "Korsunsky et al., 2019",
         "Korsunsky I, et al. Fast, sensitive and accurate integration of single-cell data with Harmony. Nature Methods "
