@@ -225,3 +225,108 @@ def test_a_shift_that_was_needed_is_noted(tmp_path):
 def test_a_selection_knows_its_mask():
     table = pd.DataFrame({"selected": [True, False]})
     assert Selection(table, np.uint8).selected.tolist() == [True, False]
+
+
+# --- several numbers of genes, least cells and batches ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_several_numbers_of_genes_in_one_pass(tmp_path, monkeypatch, synthetic, flavor):
+    counts, batch = synthetic
+    mapped, cells = stored(tmp_path / "x.h5ad", counts, batch)
+    passes = []
+    blocks = h5ad.row_blocks
+    monkeypatch.setattr("sclamp.data.moments.row_blocks", lambda indptr: passes.append(1) or blocks(indptr))
+    together = ours(mapped, cells, flavor=flavor, n_genes=60, further_n_genes=(250, 120))
+    assert len(passes) == (2 if flavor.startswith("seurat_v3") else 1)
+    assert list(together["selected"]) == list(ours(mapped, cells, flavor=flavor, n_genes=60)["selected"])
+    for n in (250, 120):
+        alone = ours(mapped, cells, flavor=flavor, n_genes=n)
+        for name in ("selected", "rank", "n_batches"):
+            np.testing.assert_array_equal(together[f"{name}_{n}"], alone[name])
+
+
+def test_the_best_100_are_not_the_first_100_of_the_best_200(tmp_path, synthetic):
+    counts, batch = synthetic
+    table = ours(*stored(tmp_path / "x.h5ad", counts, batch), n_genes=100, further_n_genes=(200,))
+    first = table["rank_200"].rank(method="first") <= 100
+    assert (table["selected"] != first).any()
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_batches_with_few_cells_do_not_count(tmp_path, synthetic, flavor):
+    counts, batch = synthetic
+    sizes = {name: int((batch == name).sum()) for name in "xyz"}
+    least = sorted(sizes.values())[0] + 1
+    small = min(sizes, key=sizes.__getitem__)
+    mapped, cells = stored(tmp_path / "x.h5ad", counts, batch)
+    found = select_genes(mapped, cells, GeneSelection(flavor=flavor, n_genes=100, min_cells_per_batch=least))
+    assert found.notes == [
+        f"gene selection: fewer than {least} cells (min_cells_per_batch) in '{small}' ({sizes[small]} cells); "
+        "these batches do not count."
+    ]
+    theirs = scanpys(counts[batch != small], batch[batch != small], flavor, 100)
+    np.testing.assert_array_equal(found.table["selected"], theirs["highly_variable"])
+    with pytest.raises(UserError, match="no batch is left; use batch_aware: false"):
+        ours(mapped, cells, flavor=flavor, min_cells_per_batch=401)
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_genes_must_be_in_the_top_of_enough_batches(tmp_path, synthetic, flavor):
+    counts, batch = synthetic
+    mapped, cells = stored(tmp_path / "x.h5ad", counts, batch)
+    free = ours(mapped, cells, flavor=flavor, n_genes=120)
+    strict = ours(mapped, cells, flavor=flavor, n_genes=120, min_batches=2)
+    assert (strict["n_batches"][strict["selected"]] >= 2).all()
+    assert (free["n_batches"][free["selected"]] < 2).any()
+    eligible = (free["n_batches"] >= 2).sum()
+    assert strict["selected"].sum() == min(eligible, 120)
+    with pytest.raises(UserError, match="min_batches: 4, but 3 batches count; at most 3"):
+        ours(mapped, cells, flavor=flavor, min_batches=4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"flavor": "all", "further_n_genes": (5,)}, "flavor 'all' ranks no genes, so `further_n_genes` has no"),
+        ({"n_genes": 5, "further_n_genes": (5,)}, "takes numbers from 1, each once and none equal to `n_genes`"),
+        ({"further_n_genes": (0,)}, "takes numbers from 1, each once and none equal to `n_genes`"),
+        ({"min_batches": 2, "batch_aware": False}, "min_batches: 2, but with batch_aware: false all cells are one"),
+    ],
+)
+def test_settings_that_contradict_each_other(settings, message):
+    with pytest.raises(ValueError, match=message):
+        GeneSelection(**settings)
+
+
+# --- compiled sums ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+@pytest.mark.parametrize("kind", ["f4", "u1"])
+def test_compiled_sums_are_the_same_and_independent_of_blocks(tmp_path, monkeypatch, synthetic, flavor, kind):
+    counts, batch = synthetic
+    counts = np.minimum(counts, 255)
+    counts[3, 5] = 40 if kind == "u1" else 300  # beyond the logarithms that are kept, and beyond one byte
+    mapped, cells = stored(tmp_path / "x.h5ad", counts, batch, np.arange(400) % 5 > 0)
+    mapped.data = np.asarray(mapped.data).astype(kind)
+    plain = select_genes(mapped, cells, GeneSelection(flavor=flavor, n_genes=100))
+    monkeypatch.setattr("sclamp.data.moments.COMPILED_ABOVE", 0)
+    compiled = select_genes(mapped, cells, GeneSelection(flavor=flavor, n_genes=100))
+    pd.testing.assert_frame_equal(compiled.table, plain.table, rtol=1e-12)
+    assert compiled.packed_type == plain.packed_type == (np.uint8 if kind == "u1" else np.uint16)
+    monkeypatch.setattr(h5ad, "BLOCK_NONZEROS", 777)
+    again = select_genes(mapped, cells, GeneSelection(flavor=flavor, n_genes=100))
+    pd.testing.assert_frame_equal(again.table, compiled.table, check_exact=True)
+
+
+def test_scores_equal_scanpys_to_twelve_digits(tmp_path, monkeypatch):
+    data = anndata.read_h5ad(REAL)
+    counts, batch = data.X, data.obs["library"].to_numpy()
+    mapped, cells = stored(tmp_path / "x.h5ad", counts, batch)
+    theirs = scanpys(counts, batch, "seurat_v3", 2000)
+    for least in (10**9, 0):
+        monkeypatch.setattr("sclamp.data.moments.COMPILED_ABOVE", least)
+        mine = ours(mapped, cells, n_genes=2000)
+        np.testing.assert_allclose(mine["variances_norm"], theirs["variances_norm"], rtol=1e-12)
+        np.testing.assert_array_equal(mine["selected"], theirs["highly_variable"])
