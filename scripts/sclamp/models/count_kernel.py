@@ -154,7 +154,7 @@ def _entries(
         logs, shares = _sums(x, t, j, tables)
         log = np.float64(log_ratio[j]) if x <= TABLE else math.log1p(mu / t)
         value[j] = logs + x * (log_mu - log) - log_factorial(x) - t * log
-        slope[j] = (x - mu) / (1.0 + mu / t)
+        slope[j] = (x - mu) * (t / (t + mu))
         if d_theta.shape[0]:
             d_theta[j] = shares - slope[j] - t * log
 
@@ -162,6 +162,8 @@ def _entries(
 @compiled
 def _sums(x: Number, theta: Number, gene: int, tables: tuple[np.ndarray, np.ndarray]) -> tuple[Number, Number]:
     """The two sums of `rising_table` for any count."""
+    if x == 1:  # most of them
+        return 0.0, 1.0
     k = int(min(x, TABLE))
     if tables[0].shape[0]:
         logs, shares = np.float64(tables[0][k, gene]), np.float64(tables[1][k, gene])

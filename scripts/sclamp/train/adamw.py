@@ -26,7 +26,11 @@ class AdamW:
         self._parameters = list(parameters)
         self._first = [torch.zeros_like(p, memory_format=torch.preserve_format) for p in parameters]
         self._second = [torch.zeros_like(p, memory_format=torch.preserve_format) for p in parameters]
-        self._steps = [torch.zeros((), device=p.device) for p in parameters]
+        # One tensor, so that a step counts all of them at once; the kernel wants one for each parameter.
+        self._counts = torch.zeros(len(self._parameters), device=self._parameters[0].device)
+        self._steps = list(self._counts.unbind())
+        self._used: list[int] = []
+        self._counted = self._counts
 
     def clear_gradients(self) -> None:
         """Drop all gradients, rather than fill them with zeros."""
@@ -36,19 +40,20 @@ class AdamW:
     @torch.no_grad()
     def step(self, skip: Tensor) -> None:
         """One step, unless `skip`, a float32 scalar on the device, is 1."""
-        gradients = {i: p.grad for i, p in enumerate(self._parameters) if p.grad is not None}
-        used = list(gradients)
+        used = [i for i, p in enumerate(self._parameters) if p.grad is not None]
         if not used:
             return
-        steps = [self._steps[i] for i in used]
-        torch._foreach_add_(steps, 1)
+        if used != self._used:
+            self._used, self._counted = used, torch.zeros_like(self._counts)
+            self._counted[used] = 1
+        self._counts += self._counted
         torch._fused_adamw_(
             [self._parameters[i] for i in used],
-            list(gradients.values()),
+            [p.grad for p in self._parameters if p.grad is not None],
             [self._first[i] for i in used],
             [self._second[i] for i in used],
             [],
-            steps,
+            [self._steps[i] for i in used],
             lr=self.learning_rate,
             beta1=BETA1,
             beta2=BETA2,
@@ -59,7 +64,7 @@ class AdamW:
             grad_scale=None,
             found_inf=skip,
         )
-        torch._foreach_sub_(steps, [skip] * len(steps))
+        self._counts.addcmul_(self._counted, skip, value=-1)
 
     def to_state(self) -> dict[str, Any]:
         """Tensors in the order of the parameters."""

@@ -7,7 +7,7 @@ ends with the same bits as one that was never interrupted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class Training:
         self.report = Report(settings.max_epochs, len(self.train_rows))
         self.monitor: Monitor | None = None
         if settings.monitor and self.processes.writes:  # the others wait: they write no history
-            self.monitor = Monitor(batches, self.val_rows, model.data.labels)
+            self.monitor = Monitor.of_model(model, batches, self.val_rows)
             self.monitor.tell(self.report.say)
         self.interruption = Interruption()
         self._bad = torch.zeros((), device=batches.device)
@@ -87,6 +87,7 @@ class Training:
         order = epoch_order(self.train_rows, self.seed, standing.epoch, self.batches.placement.block_rows)
         plan = cut(order, settings.batch_size)
         shares = [self.processes.share(rows) for rows in plan]
+        done = np.cumsum([len(rows) for rows in plan])
         self.optimizer.learning_rate = self._learning_rate()
         self.model.train()
         with closing(self.batches.of([rows for rows, _ in shares[standing.step :]])) as batches:
@@ -95,7 +96,7 @@ class Training:
                 self._step(batch, shares[standing.step][1], len(whole), standing.epoch * len(plan) + standing.step)
                 self._check_finite(plan, now=standing.step + 1 == len(plan))
                 standing.step += 1
-                self.report.step(standing.epoch, sum(map(len, plan[: standing.step])), len(whole))
+                self.report.step(standing.epoch, int(done[standing.step - 1]), len(whole))
                 self._heed_requests()
 
     def _step(self, batch: Batch, start: int, total: int, number: int) -> None:
@@ -184,8 +185,9 @@ class Training:
         return self.settings.learning_rate * self.settings.learning_rate_decay**self.standing.epoch
 
     def _precision(self) -> AbstractContextManager[Any]:
-        bf16 = self.settings.precision == "bf16"
-        return torch.autocast(self.batches.device.type, dtype=torch.bfloat16, enabled=bf16)
+        if self.settings.precision != "bf16":
+            return nullcontext()
+        return torch.autocast(self.batches.device.type, dtype=torch.bfloat16)
 
     # --- interruption, resuming, the end ------------------------------------------------------------------------------
 
