@@ -38,8 +38,9 @@ class History:
 
     @property
     def parts(self) -> list[str]:
-        """Names of the logged parts of the loss, in the order of the table."""
-        names = [c.split("_", 1)[1] for c in self.values if c.startswith(("train_", "val_"))]
+        """Names of what is logged beside the loss, in the order of the table; not those without any value."""
+        known = [c for c, values in self.values.items() if np.isfinite(values).any()]
+        names = [c.split("_", 1)[1] for c in known if c.startswith(("train_", "val_"))]
         return [n for n in dict.fromkeys(names) if n != "loss" and n not in SCHEDULES]
 
     @property
@@ -182,5 +183,5 @@ def _marks(axes: Axes, histories: list[History]) -> tuple[list[Any], list[str]]:
 
 
 def _words(name: str) -> str:
-    words = name.replace("_", " ").replace("kl ", "KL ").strip()
+    words = name.replace("_", " ").replace("kl ", "KL ").replace("spearman", "Spearman").strip()
     return {"kl": "KL", "nll": "NLL", "mse": "MSE"}.get(words, words[:1].upper() + words[1:])

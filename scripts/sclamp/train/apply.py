@@ -78,7 +78,7 @@ def measure(model: Model, batches: Batches, split: str, seed: int) -> list[Numbe
     if not len(rows):
         return [Number("loss", float("nan"), f"there are no cells of split '{split}'")]
     numbers = _losses(model, batches, rows)
-    monitor = Monitor(batches, rows, model.data.labels)
+    monitor = Monitor.of_model(model, batches, rows)
     monitor.tell(lambda text: print(text, file=sys.stderr))
     numbers += [_number(name, value) for name, value in monitor.look_at(model).items()]
     numbers += [Number(name, float("nan"), why) for name, why in monitor.left_out.items()]

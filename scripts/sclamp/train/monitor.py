@@ -7,7 +7,7 @@ labels or batches, the numbers that need them are left out, and the log says why
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
 import numpy as np
@@ -31,12 +31,18 @@ class Monitor:
     names: of the numbers that these cells have. left_out: number -> why they have none. notes: labels without a term.
     """
 
-    def __init__(self, batches: Batches, rows: np.ndarray, label_names: Sequence[str]) -> None:
-        """rows: positions of the cells in the inputs of `batches`. label_names: of the label codes."""
+    def __init__(
+        self,
+        batches: Batches,
+        rows: np.ndarray,
+        label_names: Sequence[str],
+        terms: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """rows: of the cells in the inputs of `batches`. label_names: of the label codes. terms: see `Lineage`."""
         self._batches, self._rows = batches, rows
         self._batch, self._label = batches.inputs.batch[rows], batches.inputs.label[rows]
         self._first, self._second = _halves(self._label)
-        lineage = Lineage(label_names if (self._label >= 0).any() else ())
+        lineage = Lineage(label_names if (self._label >= 0).any() else (), terms)
         self._distances, self.notes = lineage.distances, lineage.notes
         problems = self._problems()
         self.left_out = {name: why for name, why in problems.items() if why}
@@ -56,6 +62,11 @@ class Monitor:
             "classifier_accuracy": too_few,
             "classifier_error_distance": too_few or ("" if n_pairs else f"no two {unrelated}"),
         }
+
+    @classmethod
+    def of_model(cls, model: Model, batches: Batches, rows: np.ndarray) -> Monitor:
+        """A monitor of some cells with the labels of a model, and with its `label_terms` where it has that setting."""
+        return cls(batches, rows, model.data.labels, getattr(model.settings, "label_terms", None))
 
     def tell(self, say: Callable[[str], None]) -> None:
         """Say which labels have no term, and which numbers are left out."""
