@@ -33,6 +33,7 @@ rule all:
     input:
         PATHS.report,
         PATHS.all_embedded,
+        PATHS.all_gene_statistics,
 
 
 rule checks:

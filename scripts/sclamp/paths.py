@@ -147,6 +147,17 @@ class Paths:
         return [f"{self.out}/datasets/{d}/checks.json" for d in self.plan.datasets]
 
     @property
+    def all_gene_statistics(self) -> list[str]:
+        """Statistics of the genes of each dataset, and of several datasets together."""
+        of_each = self.gene_statistics_of_each
+        return [*of_each, f"{self.out}/summary/gene_statistics.parquet"] if len(of_each) > 1 else of_each
+
+    @property
+    def gene_statistics_of_each(self) -> list[str]:
+        """Statistics of the genes of each dataset."""
+        return [f"{self.out}/datasets/{d}/gene_statistics.parquet" for d in self.plan.datasets]
+
+    @property
     def all_embedded(self) -> list[str]:
         """One AnnData per dataset with every embedding."""
         return [f"{self.out}/datasets/{d}/embedded.h5ad" for d in self.plan.datasets]

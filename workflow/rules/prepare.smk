@@ -52,3 +52,44 @@ rule select_genes:
         "{PYTHON} {SCRIPTS:q}/select_genes.py --cells {input.cells:q} --settings {params.settings:q}"
         " --table {output.table:q} --counts {output.counts:q}"
         " --code {params.code} > {log:q} 2>&1"
+
+
+rule describe_genes:
+    """Measure mean, variance and quantiles of each gene of {wildcards.dataset}."""
+    input:
+        f"{DATASET}/cells.h5ad",
+    output:
+        f"{DATASET}/gene_statistics.parquet",
+    log:
+        f"{DATASET}/logs/gene_statistics.log",
+    benchmark:
+        f"{DATASET}/logs/gene_statistics.benchmark.tsv"
+    conda:
+        "../../envs/sclamp.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory(PLAN, base=2000, per_input_mb=1),
+        runtime=minutes(PLAN, base=10, per_input_gb=15),
+    params:
+        how="--cells",
+        settings=as_json(PLAN.gene_statistics),
+        code=code_of("describe_genes.py"),
+    shell:
+        "{PYTHON} {SCRIPTS:q}/describe_genes.py {params.how} {input:q} --settings {params.settings:q}"
+        " --output {output:q} --code {params.code} > {log:q} 2>&1"
+
+
+use rule describe_genes as merge_gene_statistics with:
+    # The genes of all datasets together, out of the tables of each.
+    input:
+        PATHS.gene_statistics_of_each,
+    output:
+        f"{OUT}/summary/gene_statistics.parquet",
+    log:
+        f"{OUT}/logs/gene_statistics.log",
+    benchmark:
+        f"{OUT}/logs/gene_statistics.benchmark.tsv"
+    params:
+        how="--merge",
+        settings=as_json(PLAN.gene_statistics),
+        code=code_of("describe_genes.py"),

@@ -24,6 +24,7 @@ from sclamp.config.gene_priors import (
     TextPrior,
 )
 from sclamp.config.gene_selections import GeneSelection
+from sclamp.config.gene_statistics import GeneStatisticsSettings
 from sclamp.config.registry import MODES, settings_class
 from sclamp.config.root import Sections
 
@@ -44,6 +45,7 @@ SECTIONS: list[tuple[str, type[BaseModel]]] = [
     ("datasets.NAME.normalization", Normalization),
     ("datasets.NAME.split", Split),
     ("gene_selections.NAME", GeneSelection),
+    ("gene_statistics", GeneStatisticsSettings),
     *(
         (f"gene_priors.NAME with source: {typing.get_args(source.model_fields['source'].annotation)[0]}", source)
         for source in (TextPrior, ProteinPrior, FilePrior, ExpressionPrior, OneHotPrior, ShuffledPrior, GaussianPrior)

@@ -11,6 +11,7 @@ from sclamp.config.datasets import Dataset
 from sclamp.config.evaluate import Evaluate, Export, Figures, Resources
 from sclamp.config.gene_priors import AnyGenePrior
 from sclamp.config.gene_selections import GeneSelection
+from sclamp.config.gene_statistics import GeneStatisticsSettings
 from sclamp.config.messages import problems_of
 from sclamp.config.models import explode, parse_models
 from sclamp.config.references import reference_problems
@@ -28,6 +29,8 @@ class Sections(Section):
     """Name -> data set."""
     gene_selections: dict[Name, GeneSelection] = Field(default_factory=lambda: {"hvg": GeneSelection()})
     """Name -> choice of genes."""
+    gene_statistics: GeneStatisticsSettings = GeneStatisticsSettings()
+    """Mean, variance and quantiles of every gene, in a table."""
     gene_priors: dict[Name, AnyGenePrior] = Field(default_factory=dict)
     """Name -> source of gene embeddings."""
     model_defaults: dict[str, Any] = Field(default_factory=dict)
