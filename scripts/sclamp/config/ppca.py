@@ -25,9 +25,10 @@ class PPCASettings(TrainingSettings):
     left to do but to follow the validation cells; random starts at small loadings and noise of unit variance."""
     expectation: Literal["exact", "sampled"] = "exact"
     """How linear_vae takes the mean over its posterior: exact, or by one sample per cell and step."""
-    embedding: Literal["posterior_mean", "projection"] = "posterior_mean"
-    """What embeds a cell, along the principal axes: the mean of its latent variables, in which all axes have about unit
-    variance, or its reconstruction, in which they have the variance of the expression, as in `pca`."""
+    embedding: Literal["projection", "posterior_mean"] = "projection"
+    """What embeds a cell, along the principal axes: its reconstruction, in which they have the variance of the
+    expression, as in `pca`, or, as published, the mean of its latent variables, in which each has about unit variance:
+    the last axis then counts as much as the first, and neighbours are lost."""
     max_epochs: int = Field(20, ge=1)
     """Upper limit of passes over the training cells; a random start needs some hundreds."""
     learning_rate: float = Field(1e-4, gt=0)

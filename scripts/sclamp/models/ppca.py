@@ -124,7 +124,7 @@ class PPCA(GradientModel):
         """The cells along the principal axes, (cells, k): see `PPCASettings.embedding`."""
         rotation, lengths = self.axes()
         z = self.posterior_mean(self._x(batch) - self.mean) @ rotation
-        return z if self.settings.embedding == "posterior_mean" else z * lengths
+        return z * lengths if self.settings.embedding == "projection" else z
 
     def embed_genes(self) -> Tensor:
         """Loadings along the principal axes, (genes, k): W turned so that its columns are orthogonal."""
