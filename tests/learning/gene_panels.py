@@ -30,15 +30,19 @@ WAYS: dict[str, dict[str, str]] = {
 NEIGHBOURS = 15
 
 
-def make_panels(folder: Path, lost: float, seed: int) -> dict[str, np.ndarray]:
-    """Write a file per library; all but the first lack a share of the genes. Returns the genes that each has."""
+def make_panels(folder: Path, lost: float, complete: int | None, seed: int) -> dict[str, np.ndarray]:
+    """Write a file per library; all but the first lack a share of the genes. Returns the genes that each has.
+
+    complete: number of cells that are kept of the first.
+    """
     data, rng, genes = anndata.read_h5ad(DEMO), np.random.default_rng(seed), {}
     for i, name in enumerate(LIBRARIES):
         has = np.ones(data.n_vars, dtype=bool)
         if i:
             has[rng.choice(data.n_vars, round(lost * data.n_vars), replace=False)] = False
         genes[name] = data.var_names[has].to_numpy(dtype=object)
-        data[data.obs["library"] == name, has].write_h5ad(folder / f"{name}.h5ad")
+        cells = rng.permutation(np.flatnonzero(data.obs["library"] == name))
+        data[np.sort(cells if i else cells[:complete]), has].write_h5ad(folder / f"{name}.h5ad")
     return genes
 
 
@@ -167,24 +171,26 @@ def main() -> None:
     arguments.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     arguments.add_argument("--epochs", type=int, default=60)
     arguments.add_argument("--lost", type=float, default=0.33, help="share of genes that the other libraries lose")
+    arguments.add_argument("--complete", type=int, help="cells of the library with all genes; all of them by default")
     given = arguments.parse_args()
     sys.path.insert(0, str(ROOT / "scripts"))
     given.folder.mkdir(parents=True, exist_ok=True)
-    has = make_panels(given.folder, given.lost, seed=0)
-    genes = chosen_genes(given.folder)
+    has = make_panels(given.folder, given.lost, given.complete, seed=0)
+    genes = chosen_genes(given.folder, given.prior)
     rows = [row for way in given.ways for row in rows_of(given, way, genes, has)]
     table = pd.DataFrame(rows).groupby(["model", "way"], sort=False).agg(["mean", "std"])
     print(table.drop(columns="seed", level=0).round(3).to_string())
 
 
-def chosen_genes(folder: Path) -> list[str]:
-    """The 1,000 most variable genes of the whole demo: every comparison is about the same."""
+def chosen_genes(folder: Path, prior: Path | None) -> list[str]:
+    """The 1,000 most variable genes of the whole demo, as far as a prior knows them: all comparisons are about them."""
     run("prepare_cells.py", "--output", folder / "whole.h5ad", path=str(DEMO), batch="library", label="cell_type")
     table = folder / "whole.parquet"
     arguments = ["--cells", folder / "whole.h5ad", "--table", table, "--counts", folder / "whole_genes.h5ad"]
     run("select_genes.py", *arguments, flavor="seurat_v3", n_genes=1000)
     frame = pd.read_parquet(table)
-    return list(frame.loc[frame["selected"], "gene_id"])
+    known = frame["gene_id"] if prior is None else pd.read_parquet(prior)["gene_id"]
+    return list(frame.loc[frame["selected"] & frame["gene_id"].isin(known), "gene_id"])
 
 
 def rows_of(given: argparse.Namespace, way: str, genes: list[str], has: dict[str, np.ndarray]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from sclamp.core.errors import UserError
 from sclamp.data.h5ad import Cells, CountMap
 from sclamp.data.hvg import rank_dispersions
 from sclamp.data.moments import Sums, Transform, lognorm, one_pass
+from sclamp.data.panels import stored
 from sclamp.data.passes import by_cells
 from sclamp.evaluate import cell_cycle, scgraph
 from sclamp.evaluate.batch_components import component_scores
@@ -50,7 +51,8 @@ def describe(data: Described) -> tuple[Expression, dict[str, Any]]:
     Returns the ingredients, and what the JSON says besides: organism, cell-cycle genes, variable genes of each batch
     ("variable_genes") and of all ("top_genes"), best first.
     """
-    sums = Sums(data.batches, len(data.batch_names), data.counts.n_genes, data.normal)
+    panels = stored(data.cells.obs, data.cells.spec, data.genes)
+    sums = Sums(data.batches, len(data.batch_names), data.counts.n_genes, data.normal, panels)
     one_pass(data.counts, [sums], "expression per batch")
     variable, top = _variable_genes(data, sums)
     symbols = data.cells.var.get("symbol", data.cells.var.index)
@@ -92,7 +94,8 @@ def _variable_genes(data: Described, sums: Sums) -> tuple[dict[str, list[str]], 
     for row, batch in enumerate(several):
         ranking = rank_dispersions(mean[[row]], variance[[row]], ids, TOP_OF_BATCH, "cell_ranger")
         by_batch[data.batch_names[batch]] = [str(g) for g in ids[ranking.order[:TOP_OF_BATCH]]]
-    overall = rank_dispersions(mean, variance, ids, TOP_GENES, "cell_ranger")
+    measured = np.broadcast_to(sums.n > 0, sums.total.shape)[np.ix_(several, data.of_selected)]
+    overall = rank_dispersions(mean, variance, ids, TOP_GENES, "cell_ranger", measured)
     return by_batch, data.of_selected[overall.order[:TOP_GENES]]
 
 
