@@ -155,10 +155,11 @@ def _reliability(axes: Axes, below: Axes, found: Reliability | None) -> None:
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
     low, high = _wilson(found.right, found.cells)
     axes.vlines(found.confidence, low, high, color=TRAIN, linewidth=1.2, alpha=0.45)
-    axes.plot(found.confidence, found.right, color=TRAIN, linewidth=1.2, marker="o", markersize=4)
+    axes.plot(found.confidence, found.right, color=TRAIN, linewidth=0.9, alpha=0.45)
+    axes.scatter(found.confidence, found.right, 8 + 90 * np.sqrt(found.cells / found.cells.sum()), TRAIN, clip_on=False)
     axes.set_ylabel("Share that is right")
     axes.tick_params(labelbottom=False)
-    words = f"calibration error {found.error:.3f}; lines: 95% intervals"
+    words = f"calibration error {found.error:.3f}; 95% intervals; larger: more cells"
     axes.text(0, 1.02, words, transform=axes.transAxes, fontsize=7.5, color=MUTED, va="bottom")
     axes.grid(color=RULE, linewidth=0.5)
     axes.set_axisbelow(True)
