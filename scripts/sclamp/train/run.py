@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ from sclamp.data.batches import Batches
 from sclamp.data.inputs import describe, read_cell_embedding, read_gene_priors, read_inputs
 from sclamp.models.base import ClosedFormModel, GradientModel, Model
 from sclamp.models.noise import seed_default_generator
-from sclamp.train.checkpoint import save_model, start_from
+from sclamp.train.alone import alone
+from sclamp.train.checkpoint import read_content, save_model, start_from
 from sclamp.train.devices import lease_gpu, torch_device
 from sclamp.train.distributed import Processes, processes
 from sclamp.train.loop import NotFinite, Training
@@ -55,7 +57,10 @@ class Run:
 
 
 def train(run: Run) -> None:
-    """Fit and write. Errors are `UserError`s; a killed training goes on from resume.pt beside the model."""
+    """Fit and write. Errors are `UserError`s; a killed training goes on from resume.pt beside the model.
+
+    Where another process trains the same model, its result is waited for, and taken if it is the one asked for.
+    """
     missing = [f"{role}: {path}: no such file." for role, path in run.inputs.items() if not path.is_file()]
     if missing:
         raise UserError(*missing)
@@ -67,8 +72,12 @@ def train(run: Run) -> None:
         group = stack.enter_context(processes(device.type))
         if not group.writes:  # one voice is enough; errors are raised, not printed
             stack.enter_context(redirect_stderr(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
-        model, batches = _build(run, device)
         origin = _origin(run, device, group)
+        waited = stack.enter_context(alone(run.model)) if group.writes else False
+        if group.largest(int(waited and _made(run, origin))):
+            print(f"the other process has made {run.model}, as asked for here", file=sys.stderr)
+            return
+        model, batches = _build(run, device)
         if isinstance(model, ClosedFormModel):
             history = _solve(model, batches)
         else:
@@ -79,6 +88,13 @@ def train(run: Run) -> None:
             save_model(run.model, model, batches.statistics, origin)
             for leftover in (_resume_file(run), _rescued(run)):
                 leftover.unlink(missing_ok=True)
+
+
+def _made(run: Run, origin: Mapping[str, Any]) -> bool:
+    """Whether the files to be written exist and come from the same settings, inputs and code."""
+    if not (run.model.is_file() and run.history.is_file()):
+        return False
+    return json.loads(read_content(run.model)["provenance"]) == json.loads(json.dumps(origin))
 
 
 def _build(run: Run, device: torch.device) -> tuple[Model, Batches]:
