@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sclamp.data.h5ad import Cells, CountMap
+from sclamp.data.panels import stored
 from sclamp.evaluate.gene_markers import log_normalised
 from sclamp.evaluate.gene_ranks import spearman
 from sclamp.evaluate.gene_vectors import GeneVectors
@@ -27,7 +28,8 @@ def correlations(
     """Pearson correlation of genes' log-normalised expression over some cells, in one pass over the counts.
 
     rows (n,) bool: cells. columns (g,): genes of the file. Returns the (g, g) matrix and a mask (g,) of the genes that
-    vary; the others have correlation 0. Scaling each gene by its mean and standard deviation changes nothing here.
+    vary, and that all these cells were measured for; the others have correlation 0. Scaling each gene by its mean and
+    standard deviation changes nothing here.
     """
     counts, library = CountMap(path), cells.obs["library_size"].to_numpy(dtype=np.float64)
     target = cells.spec["recipe"]["target_sum"]
@@ -44,6 +46,8 @@ def correlations(
     variance = covariance.diagonal()
     # What is left of a constant gene is rounding, a tiny part of its sum of squares.
     varies = variance > 1e-12 * products.diagonal()
+    if (panels := stored(cells.obs, cells.spec, cells.var.index)) is not None:
+        varies &= panels.measured[np.unique(panels.of_cell[rows])].all(axis=0)[columns]
     scale = np.where(varies, 1 / np.sqrt(np.where(varies, variance, 1)), 0)
     return covariance * scale[:, None] * scale, varies
 

@@ -17,6 +17,7 @@ from scipy import sparse
 
 from sclamp.core.errors import UserError, unknown
 from sclamp.data.h5ad import Cells, CountMap, read_cells
+from sclamp.data.panels import stored
 
 MIN_SHARE, MIN_CELLS, MIN_DIFFERENCE = 0.25, 5, 0.25
 """Share of a type's cells that must express a marker; cells of a type; difference in natural-log units."""
@@ -37,16 +38,18 @@ class Differences(NamedTuple):
 def differences(path: str | Path, cells: Cells, codes: np.ndarray) -> Differences:
     """Compare each type with all other cells, in one pass over a packed count file.
 
-    cells: what `read_cells` read from the file. codes (n,): cell types, -1 for cells that do not count.
+    cells: what `read_cells` read from the file. codes (n,): cell types, -1 for cells that do not count. Cells that were
+    not measured for a gene do not count for it.
     """
     library = cells.obs["library_size"].to_numpy(dtype=np.float64)
     n_types = int(codes.max(initial=0)) + 1
     sums, seen = _sums(CountMap(path), codes, n_types, library, cells.spec["recipe"]["target_sum"])
-    sizes = np.bincount(codes[codes >= 0], minlength=n_types).astype(float)
-    inside = sums / np.maximum(sizes, 1)[:, None]
-    outside = (sums.sum(0) - sums) / np.maximum(sizes.sum() - sizes, 1)[:, None]
+    sizes = np.bincount(codes[codes >= 0], minlength=n_types)
+    panels = stored(cells.obs, cells.spec, cells.var.index)
+    n = sizes[:, None] if panels is None else panels.cells_with(codes, n_types)
+    inside, outside = sums / np.maximum(n, 1), (sums.sum(0) - sums) / np.maximum(n.sum(0) - n, 1)
     types = np.flatnonzero(sizes >= MIN_CELLS)
-    return Differences(types, (inside - outside)[types], (seen / np.maximum(sizes, 1)[:, None])[types])
+    return Differences(types, (inside - outside)[types], (seen / np.maximum(n, 1))[types])
 
 
 def find_markers(counts: str | Path, per_type: int) -> pd.DataFrame:
