@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "export_embeddings.py": {"torch", "numba"},
     "embed_cells.py": {"torch", "numba"},
     "apply_model.py": {"torch", "numba"},
+    "express_cells.py": {"torch", "numba"},
     "score_left_out_genes.py": {"torch", "numba"},
     # Sums over many cells are compiled; few are added up without (sclamp.data.moments.COMPILED_ABOVE).
     "select_genes.py": {"numba"},

@@ -3,12 +3,17 @@
 Needs an environment with scvi-tools next to what the workflow needs. Writes one row per model, split and quantity.
 
     python tests/learning/scvi_side_by_side.py --cells pbmc_symphony_3tech.h5ad --output side_by_side.tsv
+
+With a gene prior (Parquet of build_gene_prior.py), mode scvi on its genes with it, with its rows shuffled, and without:
+
+    python tests/learning/scvi_side_by_side.py --cells ... --gene-prior text.parquet --output prior.tsv
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +29,25 @@ METRICS = ("bio", "batch", "total", "lobo_label_accuracy")
 
 
 class Data:
-    """Cells with their split; genes seen in at least three cells."""
+    """Cells with their split; genes seen in at least three cells, and only those of a gene prior where one is given."""
 
-    def __init__(self, path: str, seed: int, batch: str = "batch", label: str = "cell_type") -> None:
+    def __init__(
+        self, path: str, seed: int, prior: str | None = None, batch: str = "batch", label: str = "cell_type"
+    ) -> None:
         import anndata
 
         from sclamp.config.datasets import Dataset
+        from sclamp.core.files import read_embedding
         from sclamp.data.splits import split_cells
 
         adata = anndata.read_h5ad(path)
         adata = adata[:, np.asarray((adata.X > 0).sum(0)).ravel() >= 3].copy()
+        self.prior: np.ndarray | None = None
+        if prior is not None:
+            ids, vectors = read_embedding(prior, "gene_id")
+            where = {gene: i for i, gene in enumerate(ids)}
+            adata = adata[:, [gene in where for gene in adata.var_names]].copy()
+            self.prior = vectors[[where[gene] for gene in adata.var_names]]
         dataset = Dataset.model_validate(
             {"path": path, "batch": batch, "label": label, "split": SPLIT | {"seed": seed}}
         )
@@ -68,8 +82,10 @@ class Data:
         return found, spec
 
 
-def ours(data: Data, seed: int, **settings: Any) -> tuple[float, np.ndarray, str]:
+def ours(data: Data, seed: int, prior: np.ndarray | None = None, **settings: Any) -> tuple[float, np.ndarray, str]:
     """Train mode scvi: ELBO per validation cell, embedding of all cells, how it went."""
+    from dataclasses import replace
+
     import torch
 
     from sclamp.config.scvi import SCVISettings
@@ -83,7 +99,11 @@ def ours(data: Data, seed: int, **settings: Any) -> tuple[float, np.ndarray, str
     cpu = torch.device("cpu")
     seed_default_generator("cpu", "initialise", seed)
     chosen = SCVISettings(**settings)
+    if prior is not None:
+        spec = replace(spec, gene_priors={"prior": prior.shape[1]})
     model = SCVI(chosen, spec)
+    if prior is not None:
+        model.load_gene_priors({"prior": torch.from_numpy(prior.copy())})
     batches = Batches(inputs, model.wants(), cpu)
     history = Training(model, batches, chosen, seed).run()
     model.eval()
@@ -150,24 +170,52 @@ def principal_components(data: Data) -> np.ndarray:
     return (u[:, :50] * s[:50]).astype(np.float32)
 
 
+Train = Callable[[Data, int], tuple[float, np.ndarray, str]]
+
+
+def side_by_side(epochs: int) -> dict[str, Train]:
+    """scvi-tools, mode scvi with its network and epochs, and mode scvi as it comes."""
+    same = {"max_epochs": epochs, "patience": epochs, "learning_rate_decay": 1.0, "covariate_layers": "hidden"}
+    return {
+        "scvi-tools": lambda data, seed: theirs(data, seed, epochs, plan_kwargs={"n_epochs_kl_warmup": 50}),
+        "scvi, same network": lambda data, seed: ours(data, seed, **same, kl_warmup_epochs=50),
+        "scvi, defaults": lambda data, seed: ours(data, seed),
+    }
+
+
+def priors(epochs: int) -> dict[str, Train]:
+    """Mode scvi with free weights, and with weights that follow a gene prior or one whose rows were dealt anew."""
+
+    def with_prior(role: str, shuffled: bool) -> Train:
+        def train(data: Data, seed: int) -> tuple[float, np.ndarray, str]:
+            vectors = data.prior
+            assert vectors is not None, "given on the command line"
+            order = np.random.default_rng(seed).permutation(len(vectors))
+            return ours(data, seed, vectors[order] if shuffled else vectors, prior_role=role, max_epochs=epochs)
+
+        return train
+
+    return {
+        "no prior": lambda data, seed: ours(data, seed, max_epochs=epochs),
+        "decoder, true prior": with_prior("decoder", False),
+        "decoder, shuffled prior": with_prior("decoder", True),
+        "decoder_init, true prior": with_prior("decoder_init", False),
+    }
+
+
 def main() -> None:
     """Parse, train, score, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", required=True)
     parser.add_argument("--output", required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--gene-prior")
     given = parser.parse_args()
-    same = {"max_epochs": given.epochs, "patience": given.epochs, "learning_rate_decay": 1.0}
-    models = {
-        "scvi-tools": lambda data, seed: theirs(data, seed, given.epochs, plan_kwargs={"n_epochs_kl_warmup": 50}),
-        "scvi": lambda data, seed: ours(data, seed, **same, kl_warmup_epochs=50, covariate_layers="hidden"),
-        "scvi, defaults": lambda data, seed: ours(data, seed),
-    }
     rows = []
     for seed in given.seeds:
-        data = Data(given.cells, seed)
-        for name, train in models.items():
+        data = Data(given.cells, seed, given.gene_prior)
+        for name, train in (priors if given.gene_prior else side_by_side)(given.epochs).items():
             elbo, embedding, how = train(data, seed)
             found = {"elbo": elbo, **scores(data, embedding)}
             rows += [{"model": name, "seed": seed, "quantity": key, "value": value} for key, value in found.items()]

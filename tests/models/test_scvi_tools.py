@@ -23,6 +23,7 @@ BATCH, LABEL = torch.arange(CELLS) % BATCHES, torch.arange(CELLS) % 2
 CATEGORY, DEPTH = torch.arange(CELLS) % 2, torch.from_numpy(RNG.normal(size=(CELLS, 1))).float()
 NOISE = torch.from_numpy(RNG.normal(size=(CELLS, LATENT))).float()
 
+NETWORK = {"hidden_dims": (HIDDEN,), "latent_dim": LATENT, "dropout": 0.0, "covariate_layers": "hidden"}
 CASES: list[dict[str, Any]] = [
     {},
     {"likelihood": "zinb"},
@@ -48,7 +49,7 @@ def build(settings: dict[str, Any]) -> tuple[SCVI, Any]:
     """The same model twice: ours with its random weights, theirs with a copy of these."""
     from scvi.module import VAE
 
-    chosen = SCVISettings(**{"hidden_dims": (HIDDEN,), "latent_dim": LATENT, "dropout": 0.0, **settings})
+    chosen = SCVISettings(**{**NETWORK, **settings})
     covariates = Covariates({"batch": ("a", "b", "c"), "kind": ("u", "v")}, {"depth": (0.0, 1.0)})
     data = DataSpec(
         tuple(map(str, range(GENES))), ("a", "b", "c"), ("T", "B"), covariates, n_cells=CELLS, batch_columns=(0, 3)

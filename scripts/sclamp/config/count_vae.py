@@ -16,6 +16,10 @@ class CountVAESettings(TrainingSettings):
 
     max_epochs: int = Field(300, ge=1)
     """Upper limit of passes over the training cells."""
+    learning_rate_decay: float = Field(1.0, gt=0, le=1)
+    """Factor on the learning rate after each epoch."""
+    patience: int = Field(45, ge=1)
+    """Validations without improvement after which training stops; counted from the end of the warm-up."""
     hidden_dims: tuple[int, ...] = Field((128,), min_length=1)
     """Widths of the encoder's hidden layers; the decoder mirrors them."""
     latent_dim: int = Field(10, ge=1)
@@ -48,7 +52,7 @@ class CountVAESettings(TrainingSettings):
     """Added to the posterior variance."""
     encoder_covariates: bool = False
     """The encoder reads the covariates too; the decoder always does."""
-    covariate_layers: Literal["first", "hidden", "all"] = "hidden"
+    covariate_layers: Literal["first", "hidden", "all"] = "all"
     """Layers that read the covariates: the first, all hidden ones, or the decoder's last too, by which each covariate
     shifts each gene."""
     covariate_bias_dims: tuple[int, ...] = ()

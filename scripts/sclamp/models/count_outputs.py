@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,8 +17,8 @@ from sclamp.models.count_vae import CountVAE
 from sclamp.models.noise import Noise
 from sclamp.types import Batch, DataSpec
 
-LIKELIHOOD_SAMPLES = 50
-"""Posterior samples per cell for the log-likelihood of held-out cells."""
+EVALUATION_SAMPLES = 50
+"""Samples of each cell's posterior behind the numbers about held-out cells."""
 
 
 def batch_names(data: DataSpec) -> tuple[str, ...]:
@@ -73,17 +72,6 @@ def log_likelihood(model: CountVAE, batch: Batch, z: Tensor) -> Tensor:
     return _log_weights(model, batch, z).logsumexp(0) - math.log(len(z))
 
 
-def mean_log_likelihood(model: CountVAE, batches: Iterable[Batch], seed: int) -> float:
-    """`log_likelihood` of `LIKELIHOOD_SAMPLES` samples, mean over the cells of all batches; NaN without cells."""
-    total, n_cells = 0.0, 0
-    for number, batch in enumerate(batches):
-        drawn = replace(batch, noise=Noise(seed, number, 0, len(batch), batch.rows.device))
-        z = posterior_samples(model, drawn, LIKELIHOOD_SAMPLES)
-        total += float(log_likelihood(model, drawn, z).double().sum())
-        n_cells += len(batch)
-    return total / n_cells if n_cells else float("nan")
-
-
 def normalised_expression(
     model: CountVAE,
     batch: Batch,
@@ -111,6 +99,22 @@ def normalised_expression(
             log_means = model.log_means(decoded.logits, torch.zeros_like(weight))
             total = total + weight.unsqueeze(1) * log_means.softmax(1)[:, chosen]
     return total * (library_size / len(targets))
+
+
+def held_out_numbers(model: CountVAE, batches: Iterable[Batch], seed: int) -> dict[str, float]:
+    """ELBO and log-likelihood in nats, from `EVALUATION_SAMPLES` of each posterior: means over cells, NaN without any.
+
+    The ELBO is the mean of the logarithms of the weights, the log-likelihood the logarithm of their mean.
+    """
+    sums, n_cells = torch.zeros(2, dtype=torch.float64), 0
+    for number, batch in enumerate(batches):
+        batch.noise = Noise(seed, number, 0, len(batch), batch.rows.device)
+        log_weights = _log_weights(model, batch, posterior_samples(model, batch, EVALUATION_SAMPLES)).double()
+        bound = log_weights.logsumexp(0) - math.log(EVALUATION_SAMPLES)
+        sums += torch.stack([log_weights.mean(0).sum(), bound.sum()]).cpu()
+        n_cells += len(batch)
+    means = (sums / n_cells).tolist() if n_cells else [math.nan, math.nan]
+    return dict(zip(("elbo", "log_likelihood"), means, strict=True))
 
 
 def _log_weights(model: CountVAE, batch: Batch, z: Tensor) -> Tensor:
