@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -281,6 +282,43 @@ def test_a_loss_that_reads_no_labels_needs_none(
     assert np.isfinite(table["value"]["loss"])
     assert table["reason"]["classifier_accuracy"] == "fewer than two labels have enough cells"
     assert table["reason"]["batch_silhouette"] == "fewer than two batches are known"
+
+
+def test_cells_without_a_known_label_have_no_part_in_a_loss_of_labels(
+    train: Callable[..., Path], applied: Callable[..., Any], new_file: Callable[..., Path]
+) -> None:
+    train({**LOGISTIC, "prior_scale": None})
+    path = new_file()
+    file = anndata.read_h5ad(path)
+    named = file.obs["label"].astype(str).to_numpy()
+    table = applied("predict", "--data", path, *SETTINGS, counts=False).to_pandas()
+    known = np.arange(len(named)) % 3 > 0
+    file.obs["label"] = np.where(known, named, "another")
+    file.write_h5ad(path)
+    found = applied("test", "--data", path, *SETTINGS, counts=False).to_pandas().set_index("name")["value"]
+    own = np.array([row[f"probability:{name}"] for row, name in zip(table.to_dict("records"), named, strict=True)])
+    assert found["cross_entropy"] == pytest.approx(-np.log(own[known]).mean(), rel=1e-5)
+    file.obs["label"] = "another"
+    file.write_h5ad(path)
+    (row,) = [r for r in applied("test", "--data", path, *SETTINGS, counts=False).to_pylist() if r["name"] == "loss"]
+    assert row["value"] is None and "no cell has a label that the model knows" in row["reason"]
+
+
+def test_unlabelled_test_cells_have_no_part_in_a_loss_of_labels(
+    train: Callable[..., Path], applied: Callable[..., Any], tmp_path: Path
+) -> None:
+    """All validation cells are labelled, half of the test cells are not: their number must not scale the loss."""
+    train({**LOGISTIC, "prior_scale": None})
+    table = applied("predict").to_pandas()
+    with h5py.File(tmp_path / "tiny.h5ad", "r+") as file:
+        codes = file["obs/label/codes"][:]
+        test = np.flatnonzero(table["split"] == "test")
+        labelled = test[::2]
+        own = np.array([table[f"probability:{('alpha', 'beta', 'delta')[codes[i]]}"][i] for i in labelled])
+        codes[np.setdiff1d(test, labelled)] = -1
+        file["obs/label/codes"][...] = codes
+    found = applied("test").to_pandas().set_index("name")["value"]
+    assert found["cross_entropy"] == pytest.approx(-np.log(own).mean(), rel=1e-5)
 
 
 # --- models that read an embedding ------------------------------------------------------------------------------------

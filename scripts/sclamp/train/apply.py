@@ -92,10 +92,19 @@ def _number(name: str, value: float) -> Number:
 
 
 def _losses(model: Model, batches: Batches, rows: np.ndarray) -> list[Number]:
-    """Mean loss and parts over some cells, as training validates."""
+    """Mean loss and parts over some cells, as training validates; of new cells, over those whose label is known."""
     if not isinstance(model, GradientModel):
         mode = model.settings.mode
         return [Number("loss", float("nan"), f"mode '{mode}' is solved directly, without a loss for each cell")]
+    if "labels" in model.wants():
+        labels, train = batches.inputs.label, batches.inputs.rows("train")
+        labelled = rows[labels[rows] >= 0]
+        if not len(labelled):
+            return [Number("loss", float("nan"), "no cell has a label that the model knows, and its loss needs them")]
+        if len(train):  # how many cells are labelled is part of the loss
+            model.see_labels(torch.from_numpy(labels[train]), torch.from_numpy(labels[rows]))
+        else:
+            rows = labelled
     settings = model.settings
     steps = -(-model.data.n_cells // settings.batch_size) * settings.max_epochs
     progress = Progress(settings.max_epochs - 1, settings.max_epochs, validation=True, step=steps)
