@@ -69,8 +69,11 @@ def prepare(folder: Path, out: Path, genes: list[str], way: dict[str, str]) -> P
 
 
 def train(counts: Path, prior: Path | None, control: str, mode: str, seed: int, epochs: int) -> Path:
-    """Train; `control` says what becomes of the gene prior. Returns model.pt."""
+    """Train, unless it was done before; `control` says what becomes of the gene prior. Returns model.pt."""
     out, priors = counts.parent, []
+    model = out / f"{mode}_{control}_{seed}_{epochs}.pt"
+    if model.exists():
+        return model
     if prior is not None:
         matched = out / "text.parquet"
         common = ["--genes", out / "genes.parquet", "--counts", counts, "--report", out / "match.json"]
@@ -80,7 +83,6 @@ def train(counts: Path, prior: Path | None, control: str, mode: str, seed: int, 
             run("match_gene_prior.py", *common, "--of", matched, "--output", out / "control.parquet", **shuffled)
             matched = out / "control.parquet"
         priors = ["--gene-prior", f"text={matched}"]
-    model = out / f"{mode}_{control}_{seed}.pt"
     settings: dict[str, Any] = {"mode": mode, "max_epochs": epochs, "genes": "list"}
     if prior is not None:
         settings["gene_priors"] = ["text"]

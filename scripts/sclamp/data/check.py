@@ -18,6 +18,7 @@ from sclamp.config.gene_selections import GeneSelection
 from sclamp.core.errors import UserError
 from sclamp.data.annotation import annotation_findings
 from sclamp.data.check_genes import identifier_findings, mito_findings, selection_findings
+from sclamp.data.check_panels import lost_findings
 from sclamp.data.check_priors import prior_findings
 from sclamp.data.counts import CountVerdict
 from sclamp.data.estimates import estimates, words
@@ -63,6 +64,7 @@ def _check_source(source: Source, dataset: Dataset, selections: Any, priors: Any
     report.findings += mito_findings(mito, dataset.quality.max_mito_share, dataset.quality.mito_prefix)
     seen = survey(source, mito, dataset.quality)
     report.findings += _count_findings(source, dataset, seen) + _quality_findings(seen)
+    report.findings += lost_findings(source, seen.keep_cells)
     report.facts |= estimates(source.shape, seen)
     report.findings.append(Finding("sizes", "ok", words(report.facts)))
     var = pd.DataFrame(

@@ -36,6 +36,21 @@ def panel_findings(source: Source, join: str) -> list[Finding]:
     return [_sizes(panels), *_unlinked(panels, shared), *_weak(panels, shared)]
 
 
+def lost_findings(source: Source, keep_cells: np.ndarray) -> list[Finding]:
+    """A warning about panels of which no cell passes quality control: few genes mean few counts."""
+    if (panels := source.panels()) is None:
+        return []
+    left = np.bincount(panels.of_cell[keep_cells], minlength=len(panels.names))
+    lost = [f"'{name}'" for name, n in zip(panels.names, left, strict=True) if not n]
+    if not lost:
+        return []
+    message = (
+        f"quality: no cell of the gene panels {', '.join(lost[:_SHOWN])} ({len(lost)} of {len(left)}) passes; cells "
+        "are judged on the genes of their panel: lower min_genes or min_counts, or leave the files out."
+    )
+    return [Finding("panels", "warning", message)]
+
+
 def _inner(source: Joined) -> list[Finding]:
     sizes = {name: len(ids) for name, ids in source.files_have.items()}
     kept, smallest = len(source.var), min(sizes, key=lambda name: sizes[name])
