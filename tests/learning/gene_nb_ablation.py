@@ -34,7 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "scvi": {"mode": "scvi", "prior": "none"},
     "without residual": {"residual": "none"},
     "a residual variance per gene": {"residual": "gene"},
-    "linear map": {"prior_map": "linear"},
+    "linear kernel": {"kernel": "linear"},
     "without batch bias": {"batch_bias": False},
     "adversary": {"alignment": "adversary"},
     "mmd": {"alignment": "mmd"},
@@ -54,8 +54,8 @@ def main() -> None:
     asked = [
         {"variant": variant, "seed": seed, "left_out": share}
         for seed in range(given.seeds)
-        for share in ([LEFT_OUT] if given.left_out_only else [0.0, LEFT_OUT])
         for variant in given.variants
+        for share in ([LEFT_OUT] if given.left_out_only else [0.0, LEFT_OUT])
         if not (share and VARIANTS[variant].get("prior") == "none")
     ]
     todo = [each for each in asked if (each["variant"], each["seed"], each["left_out"]) not in known]
@@ -105,7 +105,11 @@ def run(counts: Path, prior_path: Path, asked: dict[str, Any]) -> dict[str, Any]
     row |= {"cpu_s": round(time.process_time() - start, 1), "epoch": best["epoch"], "val_loss": best["val_loss"]}
     row["residual_sd"] = best.get("residual_deviation", np.nan)
     with torch.no_grad():
-        row["prior_sd"] = float(model.weights.deviations()[1].mean()) if hasattr(model, "weights") else np.nan
+        row["prior_sd"] = (
+            float((model.weights.total_variance * model.weights.shares[0]).sqrt())
+            if hasattr(model, "weights")
+            else np.nan
+        )
         row |= _test_likelihood(model, batches)
         row |= _embedding_scores(model, batches, counts) if not asked["left_out"] else {}
         row |= _left_out_scores(model, batches, counts, vectors, left) if len(left) and kind != "none" else {}
@@ -243,6 +247,7 @@ def _left_out_scores(model: Any, batches: Any, counts: Path, vectors: Any, left:
     measured = np.clip((truth - mean) / std, -10, 10)[test]
     often = (_counts(new)[test] > 0).mean(0) > EXPRESSED
     row = {}
+    found[""] -= found[""].mean(0)  # a count model does not know the mean of a new gene, to which z-scores refer
     for name, guess in found.items():
         each = correlations(measured, guess)
         row[f"{name}pearson_gene"], row[f"{name}pearson_gene_expressed"] = mean_defined(each), mean_defined(each[often])

@@ -28,7 +28,6 @@ JOINT = tuple(name for name in GRADIENT if "gene_priors" in settings_class(name)
 TERMS = {"alpha": "CL:0000171", "beta": "CL:0000169", "delta": "CL:0000173"}
 SMALL = {
     "latent_dim": 4, "hidden_dims": (16,), "max_epochs": 3, "batch_size": 16, "device": "cpu", "label_terms": TERMS,
-    "prior_features": 8,
 }  # fmt: skip
 EPOCHS = 1000
 """Long enough that every schedule has ended by the last epoch."""

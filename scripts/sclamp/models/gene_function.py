@@ -1,18 +1,19 @@
-"""Weights per gene that are a function of gene priors plus a residual, both shrunk by variances learned with them.
+"""Values per gene that are a smooth function of gene priors plus a residual, with variances that are learned.
 
-A matrix X (genes, columns) is Phi A + R: features Phi of the gene priors (genes, m) times A, with A ~ N(0, sigma_p^2)
-for the features of gene prior p, and a residual R ~ N(0, sigma_r^2). Gradients move R; all else is solved in closed
-form now and then, with X held fixed where A changes:
+A matrix X (genes, columns) is G + R. Each column of G is a Gaussian process over genes with covariance sum_p sigma_p^2
+K_p, one kernel for each gene prior; entries of R are N(0, sigma_r^2). Gradients move R, charged with its -log density.
+All else is solved in closed form now and then:
 
-    A = (Phi' Phi / sigma_r^2 + 1 / sigma_p^2)^-1 Phi' X / sigma_r^2,    R = X - Phi A,
-    sigma_r^2 = |R|^2 / (determined entries of R),    sigma_p^2 = |A_p|^2 / (determined entries of A_p).
-
-The first is the mode of A. The others are MacKay's (1992) updates for the evidence, in which X and A are integrated
-out by Laplace's method. Maximising over X, A and the variances at once would have no answer: the density grows without
-bound as all of them go to zero. Dividing by the number of entries that the data determine, instead of by all, is what
-keeps the variances up: with information F (the Fisher information of all training cells) about an entry of X, the data
-determine the share sigma_r^2 F / (1 + sigma_r^2 F) of it given its mean, and of A what of these shares the features can
-reach. Where the data say nothing, nothing is divided by and the variance stays.
+1. tau^2, how large entries of X are, is judged by the evidence in which X is integrated out by Laplace's method
+   (MacKay 1992): tau^2 = |X|^2 / sum tau^2 F / (1 + tau^2 F), where F is the information (Fisher) of all training cells
+   about an entry. To maximise over X and tau at once has no answer, since the density grows without bound as both go
+   to zero. Dividing by the number of entries that the data determine, instead of by all, keeps tau up.
+2. How tau^2 is shared out to sigma_p^2 and sigma_r^2 is the maximum likelihood of the linear mixed model X = G + R.
+   Shares do not depend on the scale of X, so shrinking X cannot drive them. They are found once, from values that no
+   prior has touched yet: later, a prior would find in X what it put there itself.
+3. G is the mean of the process given X, where a gene counts by how much of it the data determine: G = C alpha with
+   alpha = (C + sigma_r^2 / w)^-1 X, C = sum_p sigma_p^2 K_p and weights w of mean 1. X stays, so that R becomes X - G.
+   Other genes are predicted with the same alpha, through the kernel between them and the known genes.
 """
 
 from __future__ import annotations
@@ -24,124 +25,144 @@ import torch
 from torch import Tensor, nn
 
 DAMPING = 0.5
-"""Step of the log variances towards their new values."""
+"""Step of log tau^2 towards its new value."""
 POOLING = 20.0
-"""Entries that the common variance is worth to that of a single gene, where each has its own."""
-SMALLEST, LARGEST = 1e-4, 1e2
-"""Bounds of the standard deviations."""
+"""Entries that the common variance of residuals is worth to that of one gene, where each has its own."""
+ROUNDS, ENOUGH = 60, 2e-2
+"""Most rounds of the mixed model, and the change of a log variance at which it rests."""
+MOST_GENES = 768
+"""Genes that the mixed model is fitted to: those that the data tell most of."""
+MOST_REFERENCES = 4096
+"""The same for G."""
+BOUNDS = (1e-4, 1e2)
+"""Of tau."""
 
 
 class GeneFunction(nn.Module):
-    """X and its prior. widths: features of each gene prior; none leaves the residual alone.
+    """X and its prior. Kernels are given to every method: (genes, genes) each.
 
-    maps (m, columns): A. residual (genes, columns): R, zero at first unless it is all there is. residual_variance
-    (1, 1), or (genes, 1) if each gene has its own. prior_variance (priors,).
+    residual (genes, columns): R. dual (genes, columns): alpha. total_variance (): tau^2. shares (kernels + 1,):
+    sigma^2 / tau^2, the residual's last. spread (genes, 1): variance of a gene's residuals over the common one.
     """
+
+    residual: Tensor
+    dual: Tensor
+    total_variance: Tensor
+    shares: Tensor
+    spread: Tensor
+    settled: Tensor
 
     def __init__(
         self,
         n_genes: int,
         columns: int,
-        widths: Sequence[int],
+        n_kernels: int,
         deviation: float,
         variances: Literal["shared", "gene", "none"] = "shared",
     ) -> None:
-        """Start with this standard deviation everywhere.
+        """Start with tau = deviation.
 
-        variances: of the residuals, one for all genes or each its own; none: no residual, and gradients move A.
+        variances: of the residuals, one for all genes or each its own; none: no residual, and gradients move alpha.
         """
         super().__init__()
-        self.widths, self.each, self.tied = tuple(widths), variances == "gene", variances == "none"
-        maps, residual = torch.zeros(sum(widths), columns), torch.zeros(n_genes, columns)
+        self.n_kernels, self.each, self.tied = n_kernels, variances == "gene", variances == "none"
+        dual, residual = torch.zeros(n_genes, columns), torch.zeros(n_genes, columns)
         if self.tied:
-            self.maps = nn.Parameter(maps)
-            self.register_buffer("residual", residual[:0])
+            self.dual = nn.Parameter(dual)
+            self.register_buffer("residual", residual)
         else:
-            self.register_buffer("maps", maps)
+            self.register_buffer("dual", dual)
             self.residual = nn.Parameter(residual)
-        each = self.each
-        self.register_buffer("residual_variance", torch.full((n_genes if each else 1, 1), deviation**2))
-        self.register_buffer("prior_variance", torch.full((len(self.widths),), deviation**2))
+        last = 0.0 if self.tied else 1.0
+        self.register_buffer("shares", torch.tensor([1.0] * n_kernels + [last]) / max(n_kernels + last, 1))
+        self.register_buffer("total_variance", torch.tensor(deviation**2))
+        self.register_buffer("spread", torch.ones(n_genes, 1))
+        self.register_buffer("settled", torch.tensor(False))
 
-    def randomise(self) -> None:
-        """Draw A from its prior; without gene priors, R."""
+    def randomise(self, deviation: float) -> None:
+        """Small random values: a function of the priors, or residuals where there are none."""
         with torch.no_grad():
-            if self.widths:
-                self.maps.copy_(torch.randn_like(self.maps) * self._feature_variance().sqrt().unsqueeze(1))
-            else:
-                self.residual.copy_(torch.randn_like(self.residual) * self.deviations()[0])
+            target = self.dual if self.n_kernels else self.residual
+            target.copy_(torch.randn_like(target) * deviation / (self.total_variance if self.n_kernels else 1.0))
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, kernels: Sequence[Tensor]) -> Tensor:
         """X, (genes, columns)."""
+        if not self.n_kernels:
+            return self.residual
+        return self.mean(kernels) if self.tied else self.mean(kernels) + self.residual
+
+    def mean(self, kernels: Sequence[Tensor]) -> Tensor:
+        """G of the genes (n,) of which `kernels` (n, genes) say how alike they are to the known ones: (n, columns)."""
+        return self._covariance(kernels) @ self.dual
+
+    def penalty(self, kernels: Sequence[Tensor]) -> Tensor:
+        """What gradients move is charged: -log p(R), or -log p(G) without a residual, in nats, up to a constant."""
         if self.tied:
-            return self.mean(features)
-        return self.mean(features) + self.residual if self.widths else self.residual
+            return (self.dual * self.mean(kernels)).sum() / 2
+        return (self.residual.square() / self.residual_variance()).sum() / 2
 
-    def mean(self, features: Tensor) -> Tensor:
-        """What the gene priors say of genes with these features, (genes, columns)."""
-        return features @ self.maps
-
-    def penalty(self) -> Tensor:
-        """What gradients move is charged: -log p(R), or -log p(A) without a residual, in nats, up to a constant."""
-        if self.tied:
-            return (self.maps.square() / self._feature_variance().unsqueeze(1)).sum() / 2
-        return (self.residual.square() / self.get_buffer("residual_variance")).sum() / 2
-
-    def deviations(self) -> tuple[Tensor, Tensor]:
-        """Standard deviations: of the residual, (1, 1) or (genes, 1), and of each gene prior's function, (priors,)."""
-        return self.get_buffer("residual_variance").sqrt(), self.get_buffer("prior_variance").sqrt()
+    def residual_variance(self) -> Tensor:
+        """Sigma_r^2 of each gene, (genes, 1)."""
+        return self.total_variance * self.shares[-1] * self.spread
 
     @torch.no_grad()
-    def update(self, features: Tensor, information: Tensor) -> None:
-        """Solve for A and the variances. information (genes, columns): F of the entries of X, in any rotation."""
-        variance = self.get_buffer("residual_variance")
-        if self.tied:
-            root = self._feature_variance().sqrt()
-            spectrum, axes = _principal(features * root)
-            reach = spectrum.unsqueeze(1) * information.mean(0)
-            self._update_priors(axes.square() @ (reach / (1 + reach)).sum(1))
-            return
-        determined = variance * information / (1 + variance * information)  # (genes, columns)
-        taken: Tensor | float = 0.0
-        if self.widths:
-            values, root = self(features), self._feature_variance().sqrt()
-            weighted = features * root / variance.sqrt()
-            spectrum, axes = _principal(weighted)
-            solved = axes.T @ (weighted.T @ (values / variance.sqrt())) / (spectrum + 1).unsqueeze(1)
-            self.maps.copy_(root.unsqueeze(1) * (axes @ solved))
-            self.residual.copy_(values - features @ self.maps)
-            reach = spectrum.unsqueeze(1) * determined.mean(0)
-            taken = self._update_priors(axes.square() @ (reach / (1 + reach)).sum(1))
-        self._update_residual(self.residual.square().sum(1, keepdim=True), determined.sum(1, keepdim=True), taken)
+    def update(self, kernels: Sequence[Tensor], information: Tensor) -> None:
+        """The three steps. information (genes, columns): F of the entries of X, in any rotation of the columns."""
+        values = self(kernels)
+        centred = values - values.mean(0)
+        determined = self.total_variance * information / (1 + self.total_variance * information)
+        new = centred.square().sum() / determined.sum().clamp_min(1e-6)
+        total = self.total_variance.log().lerp(new.clamp(BOUNDS[0] ** 2, BOUNDS[1] ** 2).log(), DAMPING).exp()
+        self.dual *= self.total_variance / total  # G stays
+        self.total_variance.copy_(total)
+        of_genes = determined.sum(1)
+        if self.n_kernels and not self.tied:
+            if not self.settled:
+                self._share_out(kernels, centred, of_genes)
+            self._solve(kernels, values, of_genes)
+        if self.each:
+            self._spread_out(of_genes)
 
-    def _update_priors(self, determined: Tensor) -> Tensor:
-        """New prior variances; determined (m,): entries of each row of A. Returns how many there are in all."""
-        variances = self.get_buffer("prior_variance")
-        squares = self.maps.square().sum(1).split(self.widths)
-        for place, (square, count) in enumerate(zip(squares, determined.split(self.widths), strict=True)):
-            variances[place] = _towards(variances[place], square.sum() / count.sum().clamp_min(1e-6))
-        return determined.sum()
+    def _share_out(self, kernels: Sequence[Tensor], values: Tensor, of_genes: Tensor) -> None:
+        """Step 2, by the algorithm of Zhou et al. (2019), which raises the likelihood in every round."""
+        at = of_genes.argsort(descending=True, stable=True)[:MOST_GENES]
+        x = values[at].double()
+        x = x / x.square().mean().sqrt().clamp_min(1e-12)
+        parts = [kernel[at][:, at].double() for kernel in kernels]
+        identity = torch.eye(len(at), dtype=x.dtype, device=x.device)
+        parts.append(identity)
+        shares = torch.full((len(parts),), 1 / len(parts), dtype=x.dtype, device=x.device)
+        for _ in range(ROUNDS):
+            covariance = torch.stack([share * part for share, part in zip(shares, parts, strict=True)]).sum(0)
+            inverse = torch.linalg.inv(covariance + 1e-8 * identity)
+            whitened = inverse @ x
+            steps = [
+                ((whitened * (part @ whitened)).sum() / (x.shape[1] * (inverse * part).sum())).sqrt() for part in parts
+            ]
+            change = torch.stack(steps).clamp(1e-3, 1e3)
+            shares = shares * change
+            if float((change.log().abs() * (shares > 1e-4)).max()) < ENOUGH:
+                break
+        self.shares.copy_((shares / shares.sum()).clamp_min(1e-5))
+        self.settled.fill_(True)
 
-    def _update_residual(self, squares: Tensor, determined: Tensor, taken: Tensor | float) -> None:
-        """squares, determined (genes, 1): of the residual's entries; taken: entries that determine A instead."""
-        variance = self.get_buffer("residual_variance")
-        left = determined * (1 - taken / determined.sum().clamp_min(1e-6)).clamp(0.05, 1.0)
-        common = squares.sum() / left.sum().clamp_min(1e-6)
-        each = (squares + POOLING * common) / (left + POOLING)
-        variance.copy_(_towards(variance, each if self.each else common.expand_as(variance)))
+    def _solve(self, kernels: Sequence[Tensor], values: Tensor, of_genes: Tensor) -> None:
+        """Step 3."""
+        at = of_genes.argsort(descending=True, stable=True)[:MOST_REFERENCES]
+        noise = self.residual_variance()[at, 0] * of_genes.mean() / of_genes[at].clamp_min(1e-6)
+        covariance = self._covariance([kernel[at][:, at] for kernel in kernels])
+        solved = torch.linalg.solve((covariance + noise.diag()).double(), values[at].double())
+        self.dual.zero_()
+        self.dual[at] = solved.to(self.dual.dtype)
+        self.residual.copy_(values - self.mean(kernels))
 
-    def _feature_variance(self) -> Tensor:
-        """Prior variance of the rows of A, (m,)."""
-        variances = self.get_buffer("prior_variance")
-        return torch.cat([v.expand(w) for v, w in zip(variances, self.widths, strict=True)])
+    def _spread_out(self, of_genes: Tensor) -> None:
+        """Variances of each gene's residuals, drawn towards the common one."""
+        common = self.total_variance * self.shares[-1]
+        squares = self.residual.square().sum(1)
+        self.spread[:, 0] = (squares / common + POOLING) / (of_genes + POOLING)
 
-
-def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and axes of x' x."""
-    spectrum, axes = torch.linalg.eigh(x.T @ x)
-    return spectrum.clamp_min(0), axes
-
-
-def _towards(old: Tensor, new: Tensor) -> Tensor:
-    """Part of the way from one variance to another, on the log scale."""
-    return (old.log().lerp(new.clamp(SMALLEST**2, LARGEST**2).log(), DAMPING)).exp()
+    def _covariance(self, kernels: Sequence[Tensor]) -> Tensor:
+        """C, (n, genes)."""
+        variances = self.total_variance * self.shares
+        return torch.stack([variance * kernel for variance, kernel in zip(variances, kernels, strict=False)]).sum(0)

@@ -21,8 +21,8 @@ class GeneInformation(nn.Module):
     The expected information of a negative binomial count of mean mu and inverse dispersion theta about its log mean is
     mu / (1 + mu / theta). Its sum over the cells is taken at the gene's mean count, and the factors h that multiply the
     weights as if they were independent of it: information about weights along the k-th principal axis of h is that sum
-    times e_k, the mean square of h along it. gene_counts (genes,): mean over all training cells, gene_measured: share
-    of them that the gene was measured in, both 1 until `count`.
+    times e_k, the variance of h along it (its mean says no more than the bias). gene_counts (genes,): mean over all
+    training cells; gene_measured: share of them that the gene was measured in; both 1 until `count`.
     """
 
     def __init__(self, n_genes: int, width: int, n_batches: int) -> None:
@@ -30,13 +30,15 @@ class GeneInformation(nn.Module):
         self.register_buffer("gene_counts", torch.ones(n_genes))
         self.register_buffer("gene_measured", torch.ones(n_genes))
         self.register_buffer("batch_shares", torch.full((n_batches,), 1 / max(n_batches, 1)))
-        self.register_buffer("running_mean", 0.5 * torch.eye(width))  # by this name, processes average it
+        self.register_buffer("factors_running_mean", torch.full((width,), 0.5))  # names by which processes average them
+        self.register_buffer("squares_running_mean", 0.5 * torch.eye(width))
 
     @torch.no_grad()
     def see(self, h: Tensor) -> None:
         """Take note of decoded factors (n, width) of a training step."""
-        moments, h = self.get_buffer("running_mean"), h.float()
-        moments.lerp_(h.T @ h / len(h), MOMENTUM)
+        h = h.float()
+        self.get_buffer("factors_running_mean").lerp_(h.mean(0), MOMENTUM)
+        self.get_buffer("squares_running_mean").lerp_(h.T @ h / len(h), MOMENTUM)
 
     @torch.no_grad()
     def count(self, stream: Stream, conditions: Conditions) -> None:
@@ -67,8 +69,9 @@ class GeneInformation(nn.Module):
 
     def of_weights(self, of_genes: Tensor) -> Tensor:
         """About weights that are divided by the root of the width, along the principal axes of h: (genes, width)."""
-        moments = self.get_buffer("running_mean")
-        return of_genes.unsqueeze(1) * torch.linalg.eigvalsh(moments).clamp_min(0) / len(moments)
+        mean, squares = self.get_buffer("factors_running_mean"), self.get_buffer("squares_running_mean")
+        sizes = torch.linalg.eigvalsh(squares - mean.outer(mean)).clamp_min(0)
+        return of_genes.unsqueeze(1) * sizes / len(mean)
 
     def of_batches(self, of_genes: Tensor) -> Tensor:
         """About a gene's bias in each batch, (genes, batches)."""

@@ -19,14 +19,16 @@ from sclamp.models.base import Stream
 from sclamp.models.batchwise_norm import BatchwiseLayer
 from sclamp.models.count_nets import ConditionedLayer, full_precision
 from sclamp.models.count_vae import CountVAE
-from sclamp.models.gene_features import KernelFeatures, LinearFeatures, Remembered
 from sclamp.models.gene_function import GeneFunction
 from sclamp.models.gene_information import GeneInformation, reference_latents
+from sclamp.models.gene_kernels import GeneKernels, Remembered
 from sclamp.types import Batch, DataSpec, Progress
 
-WEIGHT_DEVIATION, BIAS_DEVIATION, BATCH_DEVIATION = 0.1, 1.0, 0.1
+WEIGHT_DEVIATION, BIAS_DEVIATION, BATCH_DEVIATION = 0.3, 1.0, 0.1
 """Standard deviations of gene weights, of gene bias and of its differences between batches, before they are learned."""
-STEPS_BETWEEN_UPDATES = 20
+START = 0.02
+"""Size of the first, random gene weights."""
+STEPS_BETWEEN_UPDATES = 50
 
 
 class GeneNB(CountVAE):
@@ -44,37 +46,32 @@ class GeneNB(CountVAE):
             layers = (cast(ConditionedLayer, layer) for layer in self.encoder.net.layers)
             self.encoder.net.layers = nn.ModuleList(BatchwiseLayer(layer, n_batches) for layer in layers)
         with_bias = settings.batch_bias and n_batches > 1
-        self.batch_bias = GeneFunction(data.n_genes, n_batches, (), BATCH_DEVIATION) if with_bias else None
+        self.batch_bias = GeneFunction(data.n_genes, n_batches, 0, BATCH_DEVIATION) if with_bias else None
         self.adversary = Adversary(settings.latent_dim, n_batches) if settings.alignment == "adversary" else None
 
     def make_gene_weights(self, width: int) -> None:
         """See `CountVAE`."""
-        settings, data = self.settings, self.data
-        if settings.prior_map == "linear":
-            widths = list(data.gene_priors.values())
-            self.features: nn.Module = LinearFeatures()
-        else:
-            together = settings.fusion == "product" and bool(data.gene_priors)
-            widths = [settings.prior_features] * (1 if together else len(data.gene_priors))
-            self.features = KernelFeatures(data.gene_priors, settings.prior_features, settings.kernel_width, together)
+        settings, n_genes = self.settings, self.data.n_genes
+        self.kernels = GeneKernels(settings, len(self.data.gene_priors))
         self._remembered = Remembered()
-        self.weights = GeneFunction(data.n_genes, width, widths, WEIGHT_DEVIATION, settings.residual)
-        self.weights.randomise()
-        self.bias = GeneFunction(data.n_genes, 1, widths, BIAS_DEVIATION)
+        n_kernels = self.kernels.count
+        self.weights = GeneFunction(n_genes, width, n_kernels, WEIGHT_DEVIATION, settings.residual)
+        self.weights.randomise(START)
+        self.bias = GeneFunction(n_genes, 1, n_kernels, BIAS_DEVIATION)
         self.register_parameter("gene_bias", None)  # `bias` takes its place
-        self.information = GeneInformation(data.n_genes, width, self.conditions.n_batches)
+        self.information = GeneInformation(n_genes, width, self.conditions.n_batches)
 
     # --- gene side ----------------------------------------------------------------------------------------------------
 
     def gene_weights(self) -> Tensor:
         """See `CountVAE`."""
-        return self._scaled(self.weights(self._features()))
+        return self._scaled(self.weights(self._own_kernels()))
 
     def logits(self, h: Tensor, conditions: Tensor) -> Tensor:
         """See `CountVAE`; a cell of an unknown batch has the mean of the batches' biases."""
         if self.training:
             self.information.see(h)
-        logits = full_precision(h @ self.gene_weights().T) + self.bias(self._features())[:, 0]
+        logits = full_precision(h @ self.gene_weights().T) + self.bias(self._own_kernels())[:, 0]
         if self.batch_bias is not None:
             logits = logits + conditions[:, : self.conditions.n_batches] @ self.batch_bias.residual.T
         return logits if self.gene_condition is None else logits + self.gene_condition(conditions)
@@ -102,9 +99,9 @@ class GeneNB(CountVAE):
             return None
         z, conditions = self.posterior(batch).mean, self.conditions(batch.covariates)
         known, h = self.decode(z, conditions, batch), self.hidden(z, conditions)
-        scaled = {name: self.scale_gene_prior(name, gene_priors[name]) for name in self.data.gene_priors}
-        features = self.features(list(scaled.values()))
-        logits = h @ self._scaled(self.weights.mean(features)).T + self.bias.mean(features)[:, 0]
+        new = [self.scale_gene_prior(name, gene_priors[name]) for name in self.data.gene_priors]
+        kernels = self.kernels(new, [self.gene_prior(name) for name in self.data.gene_priors])
+        logits = h @ self._scaled(self.weights.mean(kernels)).T + self.bias.mean(kernels)[:, 0]
         logits = logits + self.bias.residual.mean()
         log_means = self.log_means(logits, self.library(batch).log(), batch.measured, among=known.logits)
         if known.dropout is not None:
@@ -127,13 +124,14 @@ class GeneNB(CountVAE):
         parts = super().loss(batch, progress)
         if progress.validation:
             parts["loss"] = parts["loss"] - sum(parts[name] for name in ("shrinkage", "alignment") if name in parts)
-        parts["residual_deviation"] = self.weights.deviations()[0].mean()
+        parts["residual_deviation"] = self.weights.residual_variance().mean().sqrt()
         return parts
 
     def penalties(self, batch: Batch, z: Tensor) -> dict[str, Tensor]:
         """See `CountVAE`: shrinkage, which is a charge of all training cells together, and alignment."""
-        functions = [self.weights, self.bias, *([] if self.batch_bias is None else [self.batch_bias])]
-        charge = torch.stack([function.penalty() for function in functions]).sum()
+        kernels = self._own_kernels()
+        charge = self.weights.penalty(kernels) + self.bias.penalty(kernels)
+        charge = charge if self.batch_bias is None else charge + self.batch_bias.penalty([])
         parts = {"shrinkage": charge / max(self.data.n_cells, 1)}
         if self.adversary is not None:
             parts["alignment"] = self.settings.alignment_weight * self.adversary(z, batch.batch)
@@ -145,7 +143,7 @@ class GeneNB(CountVAE):
     def gene_axes(self) -> dict[str, int]:
         """See `Model`."""
         functions = ("weights", "bias", "batch_bias")
-        own = {f"{name}.{what}": 0 for name in functions for what in ("residual", "residual_variance")}
+        own = {f"{name}.{what}": 0 for name in functions for what in ("residual", "dual", "spread")}
         own |= {f"information.{name}": 0 for name in ("gene_counts", "gene_measured")}
         state: Mapping[str, Any] = self.state_dict()
         return super().gene_axes() | {name: axis for name, axis in own.items() if len(state.get(name, ())) > 1}
@@ -156,28 +154,22 @@ class GeneNB(CountVAE):
     def _update(self) -> None:
         """Gene functions and learned variances, from what the training cells determine (see `gene_function`)."""
         theta = None if self.log_theta is None else self.log_theta.exp().mean(0)
-        features, of_genes = self._features(), self.information.of_genes(theta, self.data.n_cells)
-        self.weights.update(features, self.information.of_weights(of_genes))
-        self.bias.update(features, of_genes.unsqueeze(1))
+        kernels, of_genes = self._own_kernels(), self.information.of_genes(theta, self.data.n_cells)
+        self.weights.update(kernels, self.information.of_weights(of_genes))
+        self.bias.update(kernels, of_genes.unsqueeze(1))
         if self.batch_bias is not None:
-            self.batch_bias.update(features, self.information.of_batches(of_genes))
+            self.batch_bias.update([], self.information.of_batches(of_genes))
 
-    def _features(self) -> Tensor:
-        return self._remembered.get(self.features, [self.gene_prior(name) for name in self.data.gene_priors])
+    def _own_kernels(self) -> list[Tensor]:
+        return self._remembered.get(self.kernels, {name: self.gene_prior(name) for name in self.data.gene_priors})
 
     def _scaled(self, weights: Tensor) -> Tensor:
         return weights * weights.shape[1] ** -0.5
 
     def _check(self, n_batches: int) -> None:
         settings = self.settings
-        asked = {
-            "batchwise_encoder_norm": settings.batchwise_encoder_norm,
-            f"alignment: '{settings.alignment}'": settings.alignment != "none",
-        }
-        problems = [
-            f"{what} needs at least two batches among the covariates, found {n_batches}"
-            for what in asked
-            if asked[what]
-        ]
-        if n_batches < 2 and problems:
-            raise ValueError("; ".join(problems))
+        asked = ["batchwise_encoder_norm: true"] if settings.batchwise_encoder_norm else []
+        asked += [] if settings.alignment == "none" else [f"alignment: {settings.alignment}"]
+        if asked and n_batches < 2:
+            needed = "at least two batches among the covariates"
+            raise ValueError(f"{' and '.join(asked)}: expected {needed}, found {n_batches}; leave these settings out")
