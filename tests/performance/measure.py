@@ -43,8 +43,11 @@ def timed(work: Callable[[], int]) -> Contender:
     return run
 
 
-def alternate(contenders: Mapping[str, Contender], rounds: int) -> dict[str, list[float]]:
-    """Cells per CPU second of each contender in each round, after a round that does not count."""
+def alternate(contenders: Mapping[str, Contender], rounds: int, unit: str = "CPU second") -> dict[str, list[float]]:
+    """Cells per CPU second of each contender in each round, after a round that does not count.
+
+    unit: what the contenders' seconds are called.
+    """
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, run in contenders.items():
@@ -53,7 +56,7 @@ def alternate(contenders: Mapping[str, Contender], rounds: int) -> dict[str, lis
                 rates[name].append(cells / seconds)
     for name, values in rates.items():
         spread = f"{min(values):,.0f} to {max(values):,.0f} in {rounds} rounds"
-        print(f"  {name}: {statistics.median(values):,.0f} cells per CPU second ({spread})", flush=True)
+        print(f"  {name}: {statistics.median(values):,.0f} cells per {unit} ({spread})", flush=True)
     return rates
 
 
