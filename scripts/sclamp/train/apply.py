@@ -102,7 +102,7 @@ def _losses(model: Model, batches: Batches, rows: np.ndarray) -> list[Number]:
         if not len(labelled):
             return [Number("loss", float("nan"), "no cell has a label that the model knows, and its loss needs them")]
         if len(train):  # how many cells are labelled is part of the loss
-            model.see_labels(torch.from_numpy(labels[train]), torch.from_numpy(labels[rows]))
+            model.see_labels(*(torch.from_numpy(labels[part]).to(batches.device) for part in (train, rows)))
         else:
             rows = labelled
     settings = model.settings
