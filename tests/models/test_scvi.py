@@ -362,6 +362,17 @@ def test_a_flow_is_a_density_and_its_kl_is_that_of_many_samples():
     assert fixed.numpy() == pytest.approx(expected.numpy(), rel=0.1)
 
 
+@pytest.mark.parametrize("settings", [{}, {"likelihood": "zinb", "dispersion": "gene-cell"}, {"prior": "flow"}])
+def test_bfloat16_reaches_matrix_products_alone(settings: dict[str, Any]):
+    model = build(**settings)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = model.loss(batch(), LAST)["loss"]
+        loss.backward()
+    assert loss.dtype == torch.float32
+    assert float(loss.detach()) == pytest.approx(loss_of(build(**settings), progress=LAST), rel=0.03)
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
 # --- gene priors ------------------------------------------------------------------------------------------------------
 
 
