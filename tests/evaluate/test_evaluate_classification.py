@@ -334,6 +334,7 @@ def test_scores_from_the_command_line(
     assert scores["value"]["accuracy"] == pytest.approx(right.mean())
     assert scores["value"]["calibration_error"] == pytest.approx(abs(right.mean() - 0.8))
     assert scores["implementation"]["accuracy"] == "share of the cells with the right label; test cells"
+    assert scores["implementation"]["hierarchical_f1"].endswith("; test cells, 2 of 3 labels have a term")
     again = pd.read_parquet(out)
     assert set(again["metric"]) == set(scores.index[scores["status"] == "ok"])
     assert {len(values) for values in again["replicates"]} == {5}

@@ -213,6 +213,9 @@ METRICS = {
 }
 """Score -> how it is computed. All but the last count a cell of a label that training did not see as an error."""
 
+BY_TERMS = ("hierarchical_f1", "error_distance", "ancestor_accuracy", "ancestor_distance")
+"""Scores that ask the Cell Ontology."""
+
 
 class Classification(NamedTuple):
     """rows: the scores. replicates: key -> values over resampled cells, of the scores that have a value."""
@@ -232,9 +235,8 @@ def score_classification(found: Scored | NotApplicable, settings: Evaluate) -> C
             raise found
         return on_rows(metric.compute(found), found.rows, found.n_held_out)
 
-    scope = "" if isinstance(found, NotApplicable) else f"; {found.split} cells"
     measured: list[Measured] = [
-        measure_statistic(name, metric.implementation + scope, partial(compute, metric))
+        measure_statistic(name, metric.implementation + _scope(name, found), partial(compute, metric))
         for name, metric in METRICS.items()
     ]
     rows = [Row("held_out", TASK, one.score) for one in measured]
@@ -245,6 +247,17 @@ def score_classification(found: Scored | NotApplicable, settings: Evaluate) -> C
     }
     drawn = replicate(statistics, found.n_held_out, settings.bootstrap, settings.seed, "held_out")
     return Classification(rows, drawn)
+
+
+def _scope(metric: str, found: Scored | NotApplicable) -> str:
+    """Which cells and labels a score speaks of."""
+    if isinstance(found, NotApplicable):
+        return ""
+    if metric not in BY_TERMS:
+        return f"; {found.split} cells"
+    true = np.unique(found.truth)
+    n_terms = sum(found.lineage.terms[code] is not None for code in true)
+    return f"; {found.split} cells, {n_terms} of {len(true)} labels have a term"
 
 
 def remarks(found: Scored) -> list[str]:
