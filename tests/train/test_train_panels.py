@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from sclamp.config.registry import MODES, model_class, settings_class
+from sclamp.config.registry import model_class, settings_class
 from sclamp.core.files import read_embedding
 from sclamp.data.batches import Batches
 from sclamp.data.inputs import describe, read_gene_priors, read_inputs
@@ -30,8 +30,8 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 DEMO = SCRIPTS.parent / "workflow/demo/pancreas.h5ad"
 LACKING = [3, 17, 40, 41, 42]
 """Positions of the genes that no cell of a test's batch was measured for."""
-JUDGING = [mode for mode in ("beta_vae", "direct", "scvi", "gene_nb") if mode in MODES]
-"""Modes whose loss judges each gene of each cell."""
+JUDGING = ("beta_vae", "direct", "scvi", "gene_nb", "contrastive")
+"""Modes that know which genes were measured."""
 
 
 @pytest.fixture

@@ -105,10 +105,13 @@ class Contrastive(GradientModel):
         """See `GradientModel`: mean and deviation of the genes, in one pass."""
         if self.settings.input == "lognorm":
             return
-        n, total, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+        n: int | Tensor = 0
+        total, squares = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         for batch in stream.batches("train"):
             x = self._lognorm(_counts(batch), batch.library_size).double()
-            n, total, squares = n + len(x), x.sum(0) + total.to(x.device), x.square().sum(0) + squares.to(x.device)
+            n = n + (len(x) if batch.measured is None else batch.measured.sum(0))
+            total, squares = x.sum(0) + total.to(x.device), x.square().sum(0) + squares.to(x.device)
+        n = torch.as_tensor(n).clamp_min(1)
         mean = total / n
         std = (squares / n - mean.square()).clamp_min(0).sqrt()
         self.gene_mean.copy_(mean)
@@ -129,22 +132,24 @@ class Contrastive(GradientModel):
 
     def embed_cells(self, batch: Batch) -> Tensor:
         """The cells as they are, encoded: (cells, latent); see `ContrastiveSettings.embedding`."""
-        z = self.encoder(self._scaled(self._lognorm(_counts(batch), batch.library_size)))
+        z = self.encoder(self._scaled(self._lognorm(_counts(batch), batch.library_size), batch.measured))
         return F.normalize(z, dim=1) if self.settings.embedding == "normalised" else z
 
     def _view(self, batch: Batch, draws: Draws) -> Tensor:
         """One augmented view of each cell, as the encoder reads it."""
         counts, library = thinned(_counts(batch), batch.library_size, self._binomial, draws)
         x = noisy(self._lognorm(counts, library), self._gaussian, draws)
-        return self._scaled(dropped(x, self._dropout, draws))
+        return self._scaled(dropped(x, self._dropout, draws), batch.measured)
 
     def _lognorm(self, counts: Tensor, library_size: Tensor) -> Tensor:
         recipe = self.data.recipe
         x = counts * (recipe.target_sum / library_size.clamp_min(1)).unsqueeze(1)
         return x.log1p() if recipe.log1p else x
 
-    def _scaled(self, x: Tensor) -> Tensor:
+    def _scaled(self, x: Tensor, measured: Tensor | None) -> Tensor:
+        """As the encoder reads it; 0 where a cell was not measured for a gene."""
         z, clip = (x - self.gene_mean) / self.gene_std, self.data.recipe.clip
+        z = z if measured is None else z.masked_fill(~measured, 0)
         return z if clip is None or self.settings.input == "lognorm" else z.clamp(-clip, clip)
 
 
