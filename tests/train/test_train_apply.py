@@ -213,6 +213,12 @@ def test_a_model_without_loss_and_a_split_without_cells_say_so(
                    "reason": "there are no cells of split 'test'"}  # fmt: skip
 
 
+def test_a_classifier_without_errors_is_no_fault() -> None:
+    assert apply._number("classifier_error_distance", float("nan")).reason.startswith("the classifier makes no error")
+    assert apply._number("elbo", float("-inf")).reason == "not defined for these cells (the value is -inf)"
+    assert apply._number("elbo", -3.0) == apply.Number("elbo", -3.0, "")
+
+
 # --- new cells --------------------------------------------------------------------------------------------------------
 
 

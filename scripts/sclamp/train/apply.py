@@ -14,7 +14,7 @@ from sclamp.data.batches import EVALUATION_ROWS, Batches
 from sclamp.data.stream import cut
 from sclamp.models.base import GradientModel, Model
 from sclamp.train.distributed import Processes
-from sclamp.train.monitor import Monitor
+from sclamp.train.monitor import UNDEFINED, Monitor
 from sclamp.train.standing import Standing
 from sclamp.types import Progress
 
@@ -88,7 +88,8 @@ def measure(model: Model, batches: Batches, split: str, seed: int) -> list[Numbe
 
 
 def _number(name: str, value: float) -> Number:
-    return Number(name, value, "" if np.isfinite(value) else f"not defined for these cells (the value is {value})")
+    why = UNDEFINED.get(name, f"not defined for these cells (the value is {value})")
+    return Number(name, value, "" if np.isfinite(value) else why)
 
 
 def _losses(model: Model, batches: Batches, rows: np.ndarray) -> list[Number]:

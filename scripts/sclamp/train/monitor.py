@@ -24,6 +24,9 @@ from sclamp.models.base import Model
 MOST_PROBED = 20_000
 """Cells from which the classifier learns and on which it is tested, together; evenly spread where there are more."""
 
+UNDEFINED = {"classifier_error_distance": "the classifier makes no error between labels at a known distance"}
+"""Number -> what it means that its value is NaN, where that is no fault."""
+
 
 class Monitor:
     """Looks at the embedding of some cells.
