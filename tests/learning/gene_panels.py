@@ -68,27 +68,59 @@ def prepare(folder: Path, out: Path, genes: list[str], way: dict[str, str]) -> P
     return out / "genes.h5ad"
 
 
-def train(counts: Path, prior: Path | None, control: str, mode: str, seed: int, epochs: int) -> Path:
-    """Train, unless it was done before; `control` says what becomes of the gene prior. Returns model.pt."""
-    out, priors = counts.parent, []
-    model = out / f"{mode}_{control}_{seed}_{epochs}.pt"
+def matched_prior(counts: Path, prior: Path, control: str, seed: int) -> Path:
+    """The gene prior of the selection, its vectors dealt out anew where `control` is "shuffled"."""
+    out, matched = counts.parent, counts.parent / "text.parquet"
+    common = ["--genes", out / "genes.parquet", "--counts", counts, "--report", out / "match.json"]
+    run("match_gene_prior.py", *common, "--prior", prior, "--output", matched, source="text", table="-")
+    if control != "shuffled":
+        return matched
+    control_file = out / f"shuffled_{seed}.parquet"
+    shuffled = {"source": "shuffled", "of": "text", "seed": seed}
+    run("match_gene_prior.py", *common, "--of", matched, "--output", control_file, **shuffled)
+    return control_file
+
+
+def train(counts: Path, prior: Path | None, name: str, mode: str, seed: int, epochs: int) -> Path:
+    """Train, unless it was done before, with a matched gene prior or none. Returns model.pt."""
+    model = counts.parent / f"{mode}_{name}_{seed}_{epochs}.pt"
     if model.exists():
         return model
-    if prior is not None:
-        matched = out / "text.parquet"
-        common = ["--genes", out / "genes.parquet", "--counts", counts, "--report", out / "match.json"]
-        run("match_gene_prior.py", *common, "--prior", prior, "--output", matched, source="text", table="-")
-        if control == "shuffled":
-            shuffled = {"source": "shuffled", "of": "text", "seed": seed}
-            run("match_gene_prior.py", *common, "--of", matched, "--output", out / "control.parquet", **shuffled)
-            matched = out / "control.parquet"
-        priors = ["--gene-prior", f"text={matched}"]
     settings: dict[str, Any] = {"mode": mode, "max_epochs": epochs, "genes": "list"}
+    files = ["--counts", counts, "--model", model, "--history", model.with_suffix(".parquet"), "--seed", seed]
     if prior is not None:
         settings["gene_priors"] = ["text"]
-    files = ["--counts", counts, "--model", model, "--history", out / "history.parquet", "--seed", seed]
-    run("train_model.py", *files, *priors, **settings)
+        files += ["--gene-prior", f"text={prior}"]
+    run("train_model.py", *files, **settings)
     return model
+
+
+def never_measured(
+    counts: Path, prior: Path, name: str, mode: str, seed: int, epochs: int, share: float
+) -> dict[str, float]:
+    """Scores of genes that no panel has: a training without their vectors, and their prediction from these alone."""
+    out = counts.parent
+    less, scores = out / f"less_{name}_{seed}.parquet", out / "left_out.parquet"
+    run(
+        "leave_genes_out.py",
+        "--gene-prior",
+        prior,
+        "--counts",
+        counts,
+        "--share",
+        share,
+        "--seed",
+        seed,
+        "--output",
+        less,
+    )
+    model = train(counts, less, f"{name}_less", mode, seed, epochs)
+    named = ["--dataset", "panels", "--model-name", mode, "--seed", seed]
+    files = ["--model", model, "--counts", counts, "--gene-prior", f"text={prior}"]
+    run("score_left_out_genes.py", *files, *named, "--output", scores, "--genes", out / "left_out_genes.parquet")
+    table = pd.read_parquet(scores).set_index("metric")["value"]
+    kept = ("pearson_gene", "pearson_gene_expressed", "pearson_cell", "ridge_pearson_gene", "mse", "mse_of_mean")
+    return {f"never_{metric}": float(table[metric]) for metric in kept}
 
 
 def of_model(path: Path, counts: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -174,6 +206,7 @@ def main() -> None:
     arguments.add_argument("--epochs", type=int, default=60)
     arguments.add_argument("--lost", type=float, default=0.33, help="share of genes that the other libraries lose")
     arguments.add_argument("--complete", type=int, help="cells of the library with all genes; all of them by default")
+    arguments.add_argument("--left-out", type=float, help="also leave out this share of the genes from all panels")
     given = arguments.parse_args()
     sys.path.insert(0, str(ROOT / "scripts"))
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -217,12 +250,14 @@ def rows_of(given: argparse.Namespace, way: str, genes: list[str], has: dict[str
         controls = ("true", "shuffled") if "gene" in mode or mode == "direct" else ("",)
         for control in controls:
             for seed in given.seeds:
-                prior = given.prior if control else None
+                prior = matched_prior(counts, given.prior, control, seed) if control else None
                 model = train(counts, prior, control, mode, seed, given.epochs)
                 z, found = of_model(model, counts)
                 accuracy, batch = of_embedding(z, obs)
                 row = {"model": f"{mode} {control}".strip(), "way": way, "seed": seed}
                 values = predicted(found, truth, places) if judges else {}
+                if prior is not None and given.left_out:
+                    values |= never_measured(counts, prior, control, mode, seed, given.epochs, given.left_out)
                 rows.append({**row, **values, "types_across": accuracy, "library_told": batch})
                 print(rows[-1], file=sys.stderr, flush=True)
     return rows
