@@ -108,9 +108,11 @@ class Plan:
         alone = {name for name, mode in MODES.items() if not mode.after and mode.own_prior is None}
         return [name for name in self.scored if self.models[name].gene_priors and self.models[name].mode in alone]
 
-    def label_terms(self, model: str) -> list[str]:
-        """JSON of what a model was told about the terms of its labels; nothing from a model that was told nothing."""
-        terms = getattr(self.models[model].settings, "label_terms", None)
+    @property
+    def label_terms(self) -> list[str]:
+        """JSON of what models were told about the terms of labels, so that all are judged by the same terms."""
+        told = [getattr(model.settings, "label_terms", {}) for model in self.models.values()]
+        terms = {label: term for each in told for label, term in each.items()}
         return [json.dumps(terms, sort_keys=True)] if terms else []
 
     @property

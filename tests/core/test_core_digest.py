@@ -45,7 +45,7 @@ def test_a_model_file_counts_for_its_modes_only(scripts):
     before = all_digests()
     with open(scripts / "sclamp/models/pca.py", "a", encoding="utf-8") as file:
         file.write("\nX = 1\n")
-    assert changed(before) == {("train_model.py", "pca"), ("train_model.py", "harmony")}
+    assert changed(before) == {("train_model.py", "pca"), ("train_model.py", "harmony"), ("train_model.py", "ppca")}
 
 
 def test_a_registry_line_counts_for_its_mode_only(scripts, monkeypatch):

@@ -79,7 +79,7 @@ rule score_classification:
         mem_mb=memory(PLAN, base=1500, per_input_mb=5),
         runtime=minutes(PLAN, base=5, per_input_gb=10),
     params:
-        label_terms=lambda w: options("--label-terms", *PLAN.label_terms(w.model)),
+        label_terms=options("--label-terms", *PLAN.label_terms),
         settings=as_json(PLAN.evaluate, only=["bootstrap", "seed"]),
         code=code_of("score_classification.py"),
     shell:

@@ -47,8 +47,8 @@ def _steps(plan: Plan, model: str) -> tuple[tuple[tuple[str, str], ...], tuple[t
     if plan.models[model].intermediate:
         return (), fitted[:1]
     if plan.models[model].classifier:
-        ends = (("scores/classification.parquet", "scores"), ("figures/classification.png", "figure"))
-        return (fitted[0], ("predictions.parquet", "prediction")), ends
+        judged = (("scores/classification.parquet", "scores"), ("figures/classification.png", "figure"))
+        return (fitted[0], ("predictions.parquet", "prediction")), judged
     ends = [*SCORES, ("scores/reconstruction.parquet", "reconstruction scores")]
     if plan.evaluate and plan.models[model].gene_priors:
         ends.append(("scores/genes.parquet", "scores of genes"))
