@@ -382,8 +382,25 @@ def with_prior(role: str, seed: int = 0, **settings: Any) -> SCVI:
     return model
 
 
+def test_a_gene_adds_its_own_weights_to_those_of_its_prior_at_a_price():
+    model = with_prior("decoder", gene_residual=4.0)
+    assert model.gene_weights().detach().numpy() == pytest.approx(
+        (model.gene_prior("text") @ model.prior_map + model.residual).detach().numpy(), abs=1e-6
+    )
+    with torch.no_grad():
+        parts = model.loss(batch(), VALIDATION)
+        price = 4 * float(model.residual.square().sum()) / CELLS
+    assert price > 0.01
+    assert float(parts["residual"]) == pytest.approx(price, rel=1e-5)
+    assert float(parts["loss"]) == pytest.approx(float(parts["reconstruction"] + parts["kl_cells"]) + price, rel=1e-5)
+    torch.manual_seed(0)
+    fresh = SCVI(SCVISettings(gene_priors=("text",)), data({"text": 5}))
+    assert not fresh.residual.any()
+    assert with_prior("decoder_init").residual is None
+
+
 def test_weights_tied_to_a_prior_are_a_linear_map_of_it():
-    model = with_prior("decoder")
+    model = with_prior("decoder", gene_residual=None)
     weights, prior = model.gene_weights().detach(), model.gene_prior("text")
     assert "gene_weight" not in model.state_dict()
     assert weights.numpy() == pytest.approx((prior @ model.prior_map.detach()).numpy())
@@ -416,6 +433,7 @@ def test_new_genes_are_predicted_on_the_scale_of_the_known(settings: dict[str, A
     model, cells = with_prior("decoder", **settings), batch()
     with torch.no_grad():
         model.gene_bias.fill_(0.3)
+        model.residual.zero_()
         if model.gene_condition is not None:
             model.gene_condition[-1].weight.zero_()
         if model.dropout_head is not None:

@@ -19,6 +19,9 @@ class SCVISettings(CountVAESettings):
     prior_controls: tuple[Literal["shuffled", "gaussian", "onehot", "none"], ...] = ()
     """The same model is also trained with such priors in place of its own, and compared; none has free weights."""
     prior_role: Literal["decoder", "decoder_init", "encoder_init"] = "decoder"
-    """What gene priors are for. decoder: the last layer's weights are a learned linear map of them, so that genes never
-    trained on can be predicted. decoder_init, encoder_init: the initial weights of the decoder's last, or the encoder's
-    first layer are alike for genes with like priors."""
+    """What gene priors are for. decoder: the last layer's weights are a learned linear map of them plus the gene's own
+    (`gene_residual`), so that genes never trained on can be predicted. decoder_init, encoder_init: the initial weights
+    of the decoder's last, or the encoder's first layer are alike for genes with like priors."""
+    gene_residual: float | None = Field(5.0, ge=0)
+    """With prior_role decoder, each gene adds its own weights to those read off its gene prior, shrunk towards zero by
+    this weight on their sum of squares per training cell. null adds none."""

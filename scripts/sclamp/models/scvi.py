@@ -24,6 +24,7 @@ class SCVI(CountVAE):
 
     def make_gene_weights(self, width: int) -> None:
         """See `CountVAE`."""
+        self.residual = None
         if not self.tied:
             super().make_gene_weights(width)
             return
@@ -31,10 +32,25 @@ class SCVI(CountVAE):
         self.prior_map = nn.Parameter(torch.empty(inputs, width))
         # Priors have unit variance: the weights that come out vary as Xavier's would.
         nn.init.normal_(self.prior_map, std=(2 / ((self.data.n_genes + width) * inputs)) ** 0.5)
+        if self.settings.gene_residual is not None:
+            self.residual = nn.Parameter(torch.zeros(self.data.n_genes, width))
 
     def gene_weights(self) -> Tensor:
         """See `CountVAE`."""
-        return self.scaled_priors() @ self.prior_map if self.tied else self.gene_weight
+        if not self.tied:
+            return self.gene_weight
+        weights = self.scaled_priors() @ self.prior_map
+        return weights if self.residual is None else weights + self.residual
+
+    def penalties(self, batch: Batch, z: Tensor) -> dict[str, Tensor]:
+        """See `CountVAE`: the residual's sum of squares per training cell, with its weight."""
+        if self.residual is None or self.settings.gene_residual is None:
+            return {}
+        return {"residual": self.settings.gene_residual * self.residual.square().sum() / max(self.data.n_cells, 1)}
+
+    def gene_axes(self) -> dict[str, int]:
+        """See `Model`."""
+        return super().gene_axes() | ({} if self.residual is None else {"residual": 0})
 
     def load_gene_priors(self, priors: Mapping[str, Tensor]) -> None:
         """See `Model`; initial weights that follow gene priors are made here."""
@@ -51,8 +67,8 @@ class SCVI(CountVAE):
     def predict_genes(self, batch: Batch, gene_priors: Mapping[str, Tensor]) -> Tensor | None:
         """See `Model`: expected counts on the scale of the known genes, which share out the library size.
 
-        A new gene has the known genes' mean bias and mean share of extra zeros, and no covariate shift. None unless the
-        decoder is tied to gene priors.
+        A new gene has no weights of its own, no covariate shift, and the known genes' mean bias and mean share of extra
+        zeros. None unless the decoder is tied to gene priors.
         """
         if not self.tied:
             return None
