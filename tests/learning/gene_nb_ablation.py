@@ -61,7 +61,7 @@ def main() -> None:
     todo = [each for each in asked if (each["variant"], each["seed"], each["left_out"]) not in known]
     with ThreadPoolExecutor(given.jobs) as pool:
         for row in pool.map(partial(_in_own_process, given), todo):
-            table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
+            table = pd.DataFrame([*table.to_dict("records"), row])
             table.to_csv(given.table, index=False)
     print(summary(table))
 
@@ -95,7 +95,7 @@ def run(counts: Path, prior_path: Path, asked: dict[str, Any]) -> dict[str, Any]
     if kind != "none":
         model.load_gene_priors({"text": torch.from_numpy(vectors[data.gene_ids])})
     if fixed:
-        model._update = lambda: None
+        model._update = lambda settle: None
     batches = Batches(inputs, model.wants(), torch.device("cpu"))
     model.initialise(batches)
     start = time.process_time()
@@ -103,13 +103,8 @@ def run(counts: Path, prior_path: Path, asked: dict[str, Any]) -> dict[str, Any]
     best = next(row for row in history if row["is_best"])
     row = {"variant": asked["variant"], "seed": seed, "left_out": asked["left_out"]}
     row |= {"cpu_s": round(time.process_time() - start, 1), "epoch": best["epoch"], "val_loss": best["val_loss"]}
-    row["residual_sd"] = best.get("residual_deviation", np.nan)
+    row |= {name: best.get(name, np.nan) for name in ("prior_share", "residual_deviation")}
     with torch.no_grad():
-        row["prior_sd"] = (
-            float((model.weights.total_variance * model.weights.shares[0]).sqrt())
-            if hasattr(model, "weights")
-            else np.nan
-        )
         row |= _test_likelihood(model, batches)
         row |= _embedding_scores(model, batches, counts) if not asked["left_out"] else {}
         row |= _left_out_scores(model, batches, counts, vectors, left) if len(left) and kind != "none" else {}

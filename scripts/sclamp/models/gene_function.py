@@ -28,8 +28,10 @@ DAMPING = 0.5
 """Step of log tau^2 towards its new value."""
 POOLING = 20.0
 """Entries that the common variance of residuals is worth to that of one gene, where each has its own."""
-ROUNDS, ENOUGH = 60, 2e-2
-"""Most rounds of the mixed model, and the change of a log variance at which it rests."""
+MOST_STEPS = 20
+"""Of the search for the shares."""
+LARGEST_RATIO = 9.0
+"""Bound of |log sigma_p^2 / sigma_r^2|."""
 MOST_GENES = 768
 """Genes that the mixed model is fitted to: those that the data tell most of."""
 MOST_REFERENCES = 4096
@@ -66,6 +68,7 @@ class GeneFunction(nn.Module):
         """
         super().__init__()
         self.n_kernels, self.each, self.tied = n_kernels, variances == "gene", variances == "none"
+        self._known: tuple[object, Tensor] | None = None
         dual, residual = torch.zeros(n_genes, columns), torch.zeros(n_genes, columns)
         if self.tied:
             self.dual = nn.Parameter(dual)
@@ -89,7 +92,7 @@ class GeneFunction(nn.Module):
         """X, (genes, columns)."""
         if not self.n_kernels:
             return self.residual
-        return self.mean(kernels) if self.tied else self.mean(kernels) + self.residual
+        return self.mean(kernels) if self.tied else self._own_mean(kernels) + self.residual
 
     def mean(self, kernels: Sequence[Tensor]) -> Tensor:
         """G of the genes (n,) of which `kernels` (n, genes) say how alike they are to the known ones: (n, columns)."""
@@ -106,8 +109,11 @@ class GeneFunction(nn.Module):
         return self.total_variance * self.shares[-1] * self.spread
 
     @torch.no_grad()
-    def update(self, kernels: Sequence[Tensor], information: Tensor) -> None:
-        """The three steps. information (genes, columns): F of the entries of X, in any rotation of the columns."""
+    def update(self, kernels: Sequence[Tensor], information: Tensor, settle: bool = True) -> None:
+        """The three steps; the last two wait until `settle`.
+
+        information (genes, columns): F of the entries of X, in any rotation of the columns.
+        """
         values = self(kernels)
         centred = values - values.mean(0)
         determined = self.total_variance * information / (1 + self.total_variance * information)
@@ -116,7 +122,7 @@ class GeneFunction(nn.Module):
         self.dual *= self.total_variance / total  # G stays
         self.total_variance.copy_(total)
         of_genes = determined.sum(1)
-        if self.n_kernels and not self.tied:
+        if self.n_kernels and not self.tied and (settle or self.settled):
             if not self.settled:
                 self._share_out(kernels, centred, of_genes)
             self._solve(kernels, values, of_genes)
@@ -124,26 +130,28 @@ class GeneFunction(nn.Module):
             self._spread_out(of_genes)
 
     def _share_out(self, kernels: Sequence[Tensor], values: Tensor, of_genes: Tensor) -> None:
-        """Step 2, by the algorithm of Zhou et al. (2019), which raises the likelihood in every round."""
+        """Step 2: the likelihood, at its best scale, as a function of log sigma_p^2 / sigma_r^2."""
         at = of_genes.argsort(descending=True, stable=True)[:MOST_GENES]
         x = values[at].double()
-        x = x / x.square().mean().sqrt().clamp_min(1e-12)
-        parts = [kernel[at][:, at].double() for kernel in kernels]
+        parts = torch.stack([kernel[at][:, at].double() for kernel in kernels])
         identity = torch.eye(len(at), dtype=x.dtype, device=x.device)
-        parts.append(identity)
-        shares = torch.full((len(parts),), 1 / len(parts), dtype=x.dtype, device=x.device)
-        for _ in range(ROUNDS):
-            covariance = torch.stack([share * part for share, part in zip(shares, parts, strict=True)]).sum(0)
-            inverse = torch.linalg.inv(covariance + 1e-8 * identity)
-            whitened = inverse @ x
-            steps = [
-                ((whitened * (part @ whitened)).sum() / (x.shape[1] * (inverse * part).sum())).sqrt() for part in parts
-            ]
-            change = torch.stack(steps).clamp(1e-3, 1e3)
-            shares = shares * change
-            if float((change.log().abs() * (shares > 1e-4)).max()) < ENOUGH:
-                break
-        self.shares.copy_((shares / shares.sum()).clamp_min(1e-5))
+        ratios = torch.zeros(len(parts), dtype=x.dtype, device=x.device, requires_grad=True)
+        search = torch.optim.LBFGS([ratios], max_iter=MOST_STEPS, line_search_fn="strong_wolfe")
+
+        def lost() -> Tensor:
+            search.zero_grad()
+            each = ratios.clamp(-LARGEST_RATIO, LARGEST_RATIO).exp().view(-1, 1, 1)
+            root = torch.linalg.cholesky((each * parts).sum(0) + identity)
+            whitened = torch.linalg.solve_triangular(root, x, upper=False)
+            scale = whitened.square().mean().clamp_min(1e-30).log() * len(at) / 2
+            value: Tensor = (scale + root.diagonal().log().sum()) / len(at)
+            value.backward()
+            return value
+
+        with torch.enable_grad():
+            search.step(lost)
+        found = ratios.detach().clamp(-LARGEST_RATIO, LARGEST_RATIO).exp()
+        self.shares.copy_(torch.cat([found, found.new_ones(1)]) / (found.sum() + 1))
         self.settled.fill_(True)
 
     def _solve(self, kernels: Sequence[Tensor], values: Tensor, of_genes: Tensor) -> None:
@@ -161,6 +169,15 @@ class GeneFunction(nn.Module):
         common = self.total_variance * self.shares[-1]
         squares = self.residual.square().sum(1)
         self.spread[:, 0] = (squares / common + POOLING) / (of_genes + POOLING)
+
+    def _own_mean(self, kernels: Sequence[Tensor]) -> Tensor:
+        """G of the known genes, which changes with the buffers and kernels alone: computed anew only when they do."""
+        sources = (*kernels, self.dual, self.total_variance, self.shares)
+        state = tuple((id(t), t._version, t.device) for t in sources)
+        if self._known is None or self._known[0] != state:
+            with torch.no_grad():
+                self._known = (state, self.mean(kernels))
+        return self._known[1]
 
     def _covariance(self, kernels: Sequence[Tensor]) -> Tensor:
         """C, (n, genes)."""

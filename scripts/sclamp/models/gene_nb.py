@@ -8,6 +8,7 @@ that genes which training never saw have weights too. Encoder, decoder and likel
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -35,7 +36,7 @@ class GeneNB(CountVAE):
     """See the module. Gene priors are read by their directions: centred by the model's genes, at unit length."""
 
     settings: GeneNBSettings
-    schedules = (*CountVAE.schedules, "residual_deviation")
+    schedules = (*CountVAE.schedules, "prior_share", "residual_deviation")
 
     def __init__(self, settings: GeneNBSettings, data: DataSpec) -> None:
         """Errors (ValueError): a setting that needs batches which the data lack."""
@@ -120,10 +121,12 @@ class GeneNB(CountVAE):
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """See `CountVAE`; validation logs penalties without adding them: it asks how well held-out cells are told."""
         if self.training and self._kl_share(progress) == 1 and progress.step % STEPS_BETWEEN_UPDATES == 0:
-            self._update()
+            half = replace(progress, epoch=progress.epoch // 2, step=progress.step // 2)
+            self._update(settle=self._kl_share(half) == 1)
         parts = super().loss(batch, progress)
         if progress.validation:
             parts["loss"] = parts["loss"] - sum(parts[name] for name in ("shrinkage", "alignment") if name in parts)
+        parts["prior_share"] = self.weights.shares[:-1].sum()
         parts["residual_deviation"] = self.weights.residual_variance().mean().sqrt()
         return parts
 
@@ -151,11 +154,14 @@ class GeneNB(CountVAE):
     # --- inside -------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _update(self) -> None:
-        """Gene functions and learned variances, from what the training cells determine (see `gene_function`)."""
+    def _update(self, settle: bool) -> None:
+        """Gene functions and learned variances, from what the training cells determine (see `gene_function`).
+
+        settle: gene weights have been trained for long enough to tell what gene priors explain of them.
+        """
         theta = None if self.log_theta is None else self.log_theta.exp().mean(0)
         kernels, of_genes = self._own_kernels(), self.information.of_genes(theta, self.data.n_cells)
-        self.weights.update(kernels, self.information.of_weights(of_genes))
+        self.weights.update(kernels, self.information.of_weights(of_genes), settle)
         self.bias.update(kernels, of_genes.unsqueeze(1))
         if self.batch_bias is not None:
             self.batch_bias.update([], self.information.of_batches(of_genes))
