@@ -1,19 +1,25 @@
 """The scale on which measured and reconstructed expression are compared.
 
 A model that reads scaled or log-normalised expression gives it back, and is judged there. A count model gives expected
-counts, which are brought to scaled expression like measured counts are, so that its scores stand beside the others'.
+counts; to stand beside the others it is judged on scaled expression as well. What it expects there is not the logarithm
+of the expected count: a gene of which a cell shows one count in ten cases is at .1 log(1 + 1 count), on average, not at
+log(1 + .1 counts), which is several times as much. So log-normalised expression is averaged over the counts that may be
+seen, which are taken to be Poisson about the expected ones.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from sclamp.data.batches import normalise
 from sclamp.models.base import Model
 from sclamp.types import Batch, GeneStatistics, Recipe
+
+MANY = 20.0
+"""Expected counts from which on the mean of their logarithm is taken by its expansion about them."""
 
 Scale = Literal["counts", "lognorm", "scaled"]
 
@@ -32,9 +38,33 @@ def compared_on(model: Model) -> Scale:
 
 
 def on_scale(scale: Scale, counts: Tensor, library_size: Tensor, statistics: GeneStatistics, recipe: Recipe) -> Tensor:
-    """Measured or expected counts (cells, genes) on a scale, as model inputs are made; negative ones are read as 0."""
-    copy = counts.float().clamp_min(0)  # normalise() may work in place
+    """Measured counts (cells, genes) on a scale, as model inputs are made."""
+    copy = counts.float().clone()  # normalise() may work in place
     return normalise(copy, library_size, statistics, recipe, frozenset({scale}))[scale]
+
+
+def expected_lognorm(expected: Tensor, library_size: Tensor, recipe: Recipe) -> Tensor:
+    """Mean log-normalised expression (cells, genes) where counts are Poisson about `expected`; negative means are 0."""
+    mean = expected.float().clamp_min(0)
+    factor = (recipe.target_sum / library_size.clamp(min=1)).unsqueeze(1)
+    if not recipe.log1p:
+        return mean * factor
+    found = torch.empty_like(mean)
+    largest = mean.amax(0) if len(mean) else mean.sum(0)
+    for rare, n_terms in ((True, 12), (False, 50)):
+        genes = ((largest < 1) == rare).nonzero().squeeze(1)
+        found[:, genes] = _mean_log(mean.index_select(1, genes), factor, n_terms)
+    return found
+
+
+def _mean_log(mean: Tensor, factor: Tensor, n_terms: int) -> Tensor:
+    """E log(1 + factor X) for Poisson X: summed over X up to n_terms, expanded to second order for large means."""
+    probability, total = (-mean).exp(), torch.zeros_like(mean)
+    for x in range(1, n_terms + 1):
+        probability = probability * mean / x
+        total = total.addcmul_(probability, torch.log1p(factor * x))
+    at_mean = 1 + factor * mean
+    return torch.where(mean > MANY, at_mean.log() - 0.5 * mean * (factor / at_mean).square(), total)
 
 
 def measured(model: Model, batch: Batch, statistics: GeneStatistics, recipe: Recipe) -> Tensor:
@@ -53,7 +83,8 @@ def comparable(
     """What the model gives back, (cells, genes), on the scale that it is judged on."""
     if space(model) != "counts":
         return expression
-    return on_scale("scaled", expression, library_size, statistics, recipe)
+    z = (expected_lognorm(expression, library_size, recipe) - statistics.mean) / statistics.std
+    return z if recipe.clip is None else z.clamp(-recipe.clip, recipe.clip)
 
 
 def lognorm_of(
@@ -65,4 +96,4 @@ def lognorm_of(
         return expression * statistics.std + statistics.mean
     if kind == "lognorm":
         return expression
-    return on_scale("lognorm", expression, library_size, statistics, replace(recipe, clip=None))
+    return expected_lognorm(expression, library_size, recipe)
