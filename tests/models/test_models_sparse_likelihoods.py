@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -16,6 +17,12 @@ from sclamp.types import Entries
 
 WAYS = ("kernel", "tensors", "cuda")
 PARTS = ("logits", "log_theta", "dropout")
+WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "different": lambda value: torch.linspace(-1, 2, len(value), dtype=value.dtype, device=value.device),
+    "minus the mean": lambda value: torch.full_like(value, -1 / len(value)),
+    "three times the sum": lambda value: torch.full_like(value, 3),
+}
+"""Of the cells, in the sum whose gradients are compared."""
 
 
 class Case:
@@ -32,6 +39,7 @@ class Case:
         self.dropout = torch.randn(n, g, generator=draw)
         self.log_library = counts.sum(1).clamp_min(1).log().float()
         self.measured: Tensor | None = None
+        self.weigh = WEIGHTS["different"]
 
     def fast(self, likelihood: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, dict[str, Tensor]]:
         """Log probabilities, and gradients of a weighted sum of them."""
@@ -46,7 +54,7 @@ class Case:
             entries, measured,
         )  # fmt: skip
         assert value.dtype == dtype
-        (value * self.weights(value)).sum().backward()
+        (value * self.weigh(value)).sum().backward()
         return value.detach().cpu(), {name: x.grad.cpu() for name, x in leaves.items() if x.grad is not None}
 
     def plain(self, likelihood: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -59,12 +67,8 @@ class Case:
         value = dense_log_prob(
             likelihood, self.counts.double(), means, leaves["log_theta"], leaves["dropout"], self.measured
         )
-        (value * self.weights(value)).sum().backward()
+        (value * self.weigh(value)).sum().backward()
         return value.detach(), {name: x.grad for name, x in leaves.items() if x.grad is not None}
-
-    @staticmethod
-    def weights(value: Tensor) -> Tensor:
-        return torch.linspace(-1, 2, len(value), dtype=value.dtype, device=value.device)
 
     def check(self, likelihood: str, loss: float = 1e-6, gradient: float = 1e-4) -> None:
         """Loss and gradients agree, relative to the largest of their kind."""
@@ -90,12 +94,26 @@ def counts_of(n: int = 20, g: int = 150, mean: float = 0.3, seed: int = 0) -> Te
     return torch.from_numpy(rng.negative_binomial(0.2, 0.2 / (0.2 + mean * rng.lognormal(0, 2, g)), (n, g)))
 
 
+@pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("by", ["gene", "cell"])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_values_and_gradients_are_those_of_the_definitions(way: str, likelihood: str, by: str):
+def test_values_and_gradients_are_those_of_the_definitions(way: str, likelihood: str, by: str, weights: str):
     counts = counts_of()
-    assert (counts > 40).any() and (counts == 0).float().mean() > 0.6
-    Case(way, counts, by).check(likelihood)
+    counts[2, 3], counts[4, 5] = 100, 700  # beyond the table, and large
+    assert (counts == 0).float().mean() > 0.6
+    case = Case(way, counts, by)
+    case.weigh = WEIGHTS[weights]
+    case.check(likelihood)
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_gradients_can_be_asked_for_twice(way: str, weights: str):
+    case = Case(way, counts_of())
+    leaf = case.logits.requires_grad_()
+    value = softmax_log_prob("nb", leaf, case.log_library, case.log_theta, None, _none(), None)
+    total = (value * WEIGHTS[weights](value)).sum()
+    first, second = (torch.autograd.grad(total, leaf, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize("by", ["gene", "cell"])
@@ -189,7 +207,8 @@ def test_threads_share_the_cells(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     shared = case.fast("zinb")
     assert torch.equal(alone[0], shared[0])
-    assert all(torch.equal(alone[1][name], shared[1][name]) for name in PARTS)
+    assert all(torch.equal(alone[1][name], shared[1][name]) for name in ("logits", "dropout"))
+    assert torch.allclose(alone[1]["log_theta"], shared[1]["log_theta"], rtol=1e-5, atol=1e-5)  # in another order
 
 
 def test_nets_in_bf16_and_the_likelihood_in_float32():

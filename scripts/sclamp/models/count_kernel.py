@@ -14,15 +14,16 @@ from sclamp.models.row_math import (
     ONE,
     ZERO,
     Number,
+    add_scaled,
     compiled,
     difference,
-    digamma,
     exponentials,
     log1p32,
     log_factorial,
-    log_gamma,
+    log_gamma_and_digamma,
     multiply,
     row_sum,
+    scaled,
     sigmoid,
     sigmoid_row,
     softplus,
@@ -33,14 +34,16 @@ from sclamp.models.row_math import (
 POISSON, NB, ZINB = 0, 1, 2
 TABLE = 32
 """Counts up to this one are looked up in a table, made per gene and step; beyond, Stirling's series is exact enough."""
+LARGE = 256
+"""Counts beyond have their terms in float64 throughout, because these cancel."""
 
 
 @compiled
 def _beyond_table(x: Number, theta: Number) -> tuple[Number, Number]:
     """What counts from TABLE to x - 1 add to the two sums of `rising_table`."""
-    log_theta = math.log(theta)
-    logs = log_gamma(x + theta) - log_gamma(TABLE + theta) - (x - TABLE) * log_theta
-    return logs, theta * (digamma(x + theta) - digamma(TABLE + theta))
+    logs, slope = log_gamma_and_digamma(x + theta)
+    logs_before, slope_before = log_gamma_and_digamma(TABLE + theta)
+    return logs - logs_before - (x - TABLE) * math.log(theta), theta * (slope - slope_before)
 
 
 @compiled
@@ -116,9 +119,9 @@ def _inflate(dropout: np.ndarray, value: np.ndarray, weight: np.ndarray, slope: 
 
 
 @compiled
-def _through_softmax(slope: np.ndarray, share: np.ndarray, factor: Number, out: np.ndarray) -> None:
+def _through_softmax(weight: Number, slope: np.ndarray, share: np.ndarray, factor: Number, out: np.ndarray) -> None:
     for j in range(share.shape[0]):
-        out[j] = slope[j] - share[j] * factor
+        out[j] = weight * (slope[j] - share[j] * factor)
 
 
 @compiled
@@ -146,13 +149,13 @@ def _entries(
         log_mu = np.float64(logits[j]) - log_total + log_library
         if logits[j] == -np.inf:
             continue
-        mu = np.float64(share[j] * scale) if x <= TABLE else math.exp(log_mu)
+        mu = np.float64(share[j] * scale) if x <= LARGE else math.exp(log_mu)
         if kind == POISSON:
             value[j], slope[j] = x * log_mu - mu - log_factorial(x), x - mu
             continue
         t = np.float64(theta[j])
         logs, shares = _sums(x, t, j, tables)
-        log = np.float64(log_ratio[j]) if x <= TABLE else math.log1p(mu / t)
+        log = np.float64(log_ratio[j]) if x <= LARGE else math.log1p(mu / t)
         value[j] = logs + x * (log_mu - log) - log_factorial(x) - t * log
         slope[j] = (x - mu) * (t / (t + mu))
         if d_theta.shape[0]:
@@ -188,6 +191,7 @@ def _drop_out(logits: np.ndarray, dropout: np.ndarray, gene: np.ndarray, value: 
 @compiled
 def count_rows(
     kind: int,
+    part: int,
     first: int,
     last: int,
     logits: np.ndarray,
@@ -197,32 +201,29 @@ def count_rows(
     tables: tuple[np.ndarray, np.ndarray],
     dropout: np.ndarray,
     entries: tuple[np.ndarray, np.ndarray, np.ndarray],
+    weights: np.ndarray,
     result: np.ndarray,
     slopes: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
-    """Log probability of the cells first to last - 1, and its slopes.
+    """Log probability of the cells first to last - 1, and slopes of their sum with `weights` (n,).
 
     logits, dropout: (n, g); a logit of -inf is a gene that was not measured. top: (n,) largest logits. theta: (n, g),
     or (1, g) with the tables of `rising_table`. entries: where each cell's begin, flat positions, counts. slopes: in
-    the logits, log theta and dropout, (n, g) each. What is not used or not wanted has no rows.
+    the logits, log theta and dropout, (n, g) each; but by tables, those in log theta are added to row `part` of (parts,
+    g). What is not used or not wanted has no rows.
     """
     g = logits.shape[1]
-    share, log_ratio, value = np.empty(g, np.float32), np.empty(g, np.float32), np.empty(g, np.float32)
-    slope, weight, free, d_drop = (
-        np.empty(g, np.float32),
-        np.empty(g, np.float32),
-        np.empty(g, np.float32),
-        np.empty(g, np.float32),
-    )
+    rows = np.empty((8, g), np.float32)
+    share, log_ratio, value, slope = rows[0], rows[1], rows[2], rows[3]
+    inflation, free, d_drop, d_own = rows[4], rows[5], rows[6], rows[7]
     d_logits, d_theta, d_dropout = slopes
+    if not d_theta.shape[0]:
+        d_own = d_own[:0]
     for i in range(first, last):
         exponentials(logits[i], top[i], share)
         total = row_sum(share)
         scale = np.float32(math.exp(log_library[i]) / total)
         own = theta[i if theta.shape[0] > 1 else 0]
-        d_own = d_theta[i] if d_theta.shape[0] else share[:0]
-        if d_dropout.shape[0]:
-            d_drop = d_dropout[i]
         if kind == POISSON:
             _poisson_zeros(share, scale, value, slope)
         else:
@@ -230,9 +231,9 @@ def count_rows(
             _nb_values(own, log_ratio, value)
             difference(value[: d_own.shape[0]], slope, d_own)
         if kind == ZINB:
-            _inflate(dropout[i], value, weight, d_drop, free)
-            multiply(weight, slope)
-            multiply(weight[: d_own.shape[0]], d_own)
+            _inflate(dropout[i], value, inflation, d_drop, free)
+            multiply(inflation, slope)
+            multiply(inflation[: d_own.shape[0]], d_own)
         begin, end = entries[0][i], entries[0][i + 1]
         gene, count = entries[1][begin:end] - i * g, entries[2][begin:end]
         cell = (np.float64(log_library[i]), np.float64(top[i]) + math.log(np.float64(total)), scale)
@@ -241,4 +242,10 @@ def count_rows(
             _drop_out(logits[i], dropout[i], gene, value, d_drop)
         result[i] = row_sum(value)
         if d_logits.shape[0]:
-            _through_softmax(slope, share, np.float32(row_sum(slope) / total), d_logits[i])
+            _through_softmax(weights[i], slope, share, np.float32(row_sum(slope) / total), d_logits[i])
+        if d_theta.shape[0] and tables[0].shape[0]:
+            add_scaled(weights[i], d_own, d_theta[part])
+        elif d_theta.shape[0]:
+            scaled(weights[i], d_own, d_theta[i])
+        if d_dropout.shape[0]:
+            scaled(weights[i], d_drop, d_dropout[i])

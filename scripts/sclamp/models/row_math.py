@@ -58,24 +58,18 @@ def log1p32(x: Number) -> Number:
 
 
 @compiled
-def log_gamma(x: Number) -> Number:
-    """Stirling's series in float64, for x >= 16."""
-    y = 1.0 / (x * x)
+def log_gamma_and_digamma(x: Number) -> tuple[Number, Number]:
+    """Stirling's series of log Gamma(x) and of its derivative in float64, for x >= 16."""
+    log, y = math.log(x), 1.0 / (x * x)
     series = (1 / 12 - y * (1 / 360 - y * (1 / 1260 - y / 1680))) / x
-    return (x - 0.5) * math.log(x) - x + 0.5 * math.log(2 * math.pi) + series
-
-
-@compiled
-def digamma(x: Number) -> Number:
-    """The derivative of `log_gamma`, for x >= 16."""
-    y = 1.0 / (x * x)
-    return math.log(x) - 0.5 / x - y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y / 240)))
+    slope = log - 0.5 / x - y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y / 240)))
+    return (x - 0.5) * log - x + 0.5 * math.log(2 * math.pi) + series, slope
 
 
 @compiled
 def log_factorial(x: Number) -> Number:
     """Compute log(x!) of a whole number, in float64."""
-    return _LOG_FACTORIAL[int(x)] if x < 256 else log_gamma(x + 1.0)
+    return _LOG_FACTORIAL[int(x)] if x < 256 else log_gamma_and_digamma(x + 1.0)[0]
 
 
 @summing
@@ -139,3 +133,17 @@ def multiply(weight: np.ndarray, values: np.ndarray) -> None:
     """Make values *= weight."""
     for j in range(weight.shape[0]):
         values[j] *= weight[j]
+
+
+@compiled
+def scaled(factor: Number, values: np.ndarray, out: np.ndarray) -> None:
+    """Compute factor values; out is another array."""
+    for j in range(values.shape[0]):
+        out[j] = factor * values[j]
+
+
+@compiled
+def add_scaled(factor: Number, values: np.ndarray, total: np.ndarray) -> None:
+    """Make total += factor values."""
+    for j in range(values.shape[0]):
+        total[j] += factor * values[j]

@@ -12,7 +12,7 @@ numbers; elsewhere the tensors here do, without the device being waited for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, NamedTuple
@@ -28,8 +28,20 @@ from sclamp.types import Entries
 LIKELIHOODS = ("poisson", "nb", "zinb")
 
 
+class Given(NamedTuple):
+    """What has no gradient. wanted: whether the others need one."""
+
+    likelihood: str
+    log_library: Tensor
+    entries: Entries
+    wanted: bool
+
+
 class Slopes(NamedTuple):
-    """Log probability of each cell, (n,), and its slopes in the logits, log theta and dropout logits, (n, g) each."""
+    """Log probability of each cell, (n,), and its slopes in the logits, log theta and dropout logits, (n, g) each.
+
+    Slopes without use have no rows.
+    """
 
     value: Tensor
     logits: Tensor
@@ -59,10 +71,11 @@ def softmax_log_prob(
     theta = log_theta.to(precise).clamp(*LOG_THETA_RANGE) if log_theta is not None and likelihood != "poisson" else None
     dropout = dropout_logits.to(precise) if dropout_logits is not None and likelihood == "zinb" else None
     wanted = torch.is_grad_enabled()
-    with torch.autocast(logits.device.type, enabled=False):
-        return _SoftmaxLogProb.apply(
-            likelihood, logits.to(precise), theta, dropout, log_library.to(precise), entries, measured, wanted
-        )
+    logits = logits.to(precise)
+    if measured is not None:
+        logits = logits.masked_fill(~measured, -torch.inf)
+    way = _ByKernel if _kernel_can(logits, entries) else _ByTensors
+    return way.apply(logits, theta, dropout, Given(likelihood, log_library.to(precise), entries, wanted))
 
 
 def _check(likelihood: str, log_theta: Tensor | None, dropout_logits: Tensor | None) -> None:
@@ -74,25 +87,12 @@ def _check(likelihood: str, log_theta: Tensor | None, dropout_logits: Tensor | N
         raise ValueError("dropout_logits: absent, but the likelihood 'zinb' needs them")
 
 
-class _SoftmaxLogProb(torch.autograd.Function):
+class _ByTensors(torch.autograd.Function):
     """The slopes are made together with the values, while both are at hand; backward only scales them."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        likelihood: str,
-        logits: Tensor,
-        log_theta: Tensor | None,
-        dropout: Tensor | None,
-        log_library: Tensor,
-        entries: Entries,
-        measured: Tensor | None,
-        wanted: bool,
-    ) -> Tensor:
-        if measured is not None:
-            logits = logits.masked_fill(~measured, -torch.inf)
-        compute = _by_kernel if _kernel_can(logits, entries) else _by_tensors
-        done = compute(likelihood, logits, log_theta, dropout, log_library, entries, wanted)
+    def forward(ctx: Any, logits: Tensor, log_theta: Tensor | None, dropout: Tensor | None, given: Given) -> Tensor:
+        done = _by_tensors(logits, log_theta, dropout, given)
         ctx.save_for_backward(done.logits, done.log_theta, done.dropout)
         ctx.by_gene = log_theta is not None and log_theta.dim() == 1
         return done.value
@@ -101,11 +101,37 @@ class _SoftmaxLogProb(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, log_theta, dropout = ctx.saved_tensors
-        _, wants_logits, wants_theta, wants_dropout, *_ = ctx.needs_input_grad
         column = grad.unsqueeze(1)
-        d_theta = (grad @ log_theta if ctx.by_gene else column * log_theta) if wants_theta else None
-        d_logits, d_dropout = column * logits if wants_logits else None, column * dropout if wants_dropout else None
-        return None, d_logits, d_theta, d_dropout, None, None, None, None
+        d_theta = None
+        if len(log_theta):
+            d_theta = grad @ log_theta if ctx.by_gene else column * log_theta
+        return column * logits, d_theta, column * dropout if len(dropout) else None, None
+
+
+class _ByKernel(torch.autograd.Function):
+    """The slopes are made together with the values, for minus the mean over the cells, which is what losses hold.
+
+    For another multiple of the sum they are scaled, for other sums they are made anew.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, log_theta: Tensor | None, dropout: Tensor | None, given: Given) -> Tensor:
+        weights = np.full(len(logits), -1 / len(logits), np.float32)
+        done = _by_kernel(logits, log_theta, dropout, given, weights)
+        ctx.save_for_backward(logits, log_theta, dropout)
+        ctx.given, ctx.weight, ctx.slopes = given, weights[0], done[1:]
+        return done.value
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        wanted, slopes = grad.contiguous().numpy(), ctx.slopes
+        if (wanted != wanted[0]).any():
+            logits, log_theta, dropout = ctx.saved_tensors
+            slopes = _by_kernel(logits, log_theta, dropout, ctx.given, wanted)[1:]
+        elif wanted[0] != ctx.weight:
+            slopes = [slope * float(wanted[0] / ctx.weight) for slope in slopes]
+        return *(slope if len(slope) else None for slope in slopes), None
 
 
 # --- by tensors -------------------------------------------------------------------------------------------------------
@@ -114,16 +140,9 @@ Terms = tuple[Tensor, Tensor, Tensor | None]
 """Log probabilities and their slopes in m and in log theta (None without theta), one per gene or count."""
 
 
-def _by_tensors(
-    likelihood: str,
-    logits: Tensor,
-    log_theta: Tensor | None,
-    dropout: Tensor | None,
-    log_library: Tensor,
-    entries: Entries,
-    wanted: bool,
-) -> Slopes:
+def _by_tensors(logits: Tensor, log_theta: Tensor | None, dropout: Tensor | None, given: Given) -> Slopes:
     """All counts as if they were zero, then those that are not; the latter in float64, because their terms cancel."""
+    entries, log_library = given.entries, given.log_library
     log_share = logits.log_softmax(1)
     share = log_share.exp()
     mu = share * log_library.exp().unsqueeze(1)
@@ -203,52 +222,41 @@ def _kernel_can(logits: Tensor, entries: Entries) -> bool:
 
 
 def _by_kernel(
-    likelihood: str,
-    logits: Tensor,
-    log_theta: Tensor | None,
-    dropout: Tensor | None,
-    log_library: Tensor,
-    entries: Entries,
-    wanted: bool,
+    logits: Tensor, log_theta: Tensor | None, dropout: Tensor | None, given: Given, weights: np.ndarray
 ) -> Slopes:
+    """Slopes are those of the sum of the values with these weights; in log theta they have its shape."""
     from sclamp.models import count_kernel as kernel
 
     n, g = logits.shape
+    by_gene = log_theta is not None and log_theta.dim() == 1
+    parts = max(1, min(torch.get_num_threads(), n // 16))
     none = np.empty((0, g), np.float32)
-    theta = none if log_theta is None else log_theta.detach().exp().reshape(-1, g).contiguous().numpy()
+    theta = none if log_theta is None else log_theta.exp().reshape(-1, g).contiguous().numpy()
     tables: tuple[np.ndarray, np.ndarray] = (none, none)
-    if log_theta is not None and log_theta.dim() == 1:
+    if by_gene:
         tables = np.empty((kernel.TABLE + 1, g), np.float32), np.empty((kernel.TABLE + 1, g), np.float32)
         kernel.rising_table(theta[0], *tables)
-    value = torch.empty(n)
-    slopes = [
-        torch.empty(n if wanted and used else 0, g) for used in (True, log_theta is not None, dropout is not None)
-    ]
-    position = entries.position.numpy()
-    starts = np.searchsorted(position, np.arange(0, (n + 1) * g, g))
+    rows = [n, 0 if log_theta is None else parts if by_gene else n, 0 if dropout is None else n]
+    slopes = [torch.zeros(m, g) if m == parts else torch.empty(m, g) for m in (rows if given.wanted else [0, 0, 0])]
+    value, position = torch.empty(n), given.entries.position.numpy()
     arguments: Any = (
-        logits.detach().contiguous().numpy(),
-        logits.detach().amax(1).numpy(),
-        log_library.contiguous().numpy(),
+        logits.contiguous().numpy(),
+        logits.amax(1).numpy(),
+        given.log_library.contiguous().numpy(),
         theta,
         tables,
-        none if dropout is None else dropout.detach().contiguous().numpy(),
-        (starts, position, entries.count.numpy()),
+        none if dropout is None else dropout.contiguous().numpy(),
+        (np.searchsorted(position, np.arange(0, (n + 1) * g, g)), position, given.entries.count.numpy()),
+        weights,
         value.numpy(),
         tuple(slope.numpy() for slope in slopes),
     )
-    _in_threads(n, lambda first, last: kernel.count_rows(LIKELIHOODS.index(likelihood), first, last, *arguments))
+    bounds, kind = [n * part // parts for part in range(parts + 1)], LIKELIHOODS.index(given.likelihood)
+    work = [(kind, part, *pair, *arguments) for part, pair in enumerate(itertools.pairwise(bounds))]
+    list((_threads(parts).map if parts > 1 else map)(lambda each: kernel.count_rows(*each), work))
+    if by_gene and given.wanted:
+        slopes[1] = slopes[1].sum(0)
     return Slopes(value, *slopes)
-
-
-def _in_threads(n: int, work: Callable[[int, int], None]) -> None:
-    """Share rows out among as many threads as torch uses; rows do not depend on each other."""
-    parts = max(1, min(torch.get_num_threads(), n // 16))
-    if parts == 1:
-        work(0, n)
-        return
-    bounds = [n * part // parts for part in range(parts + 1)]
-    list(_threads(parts).map(work, bounds[:-1], bounds[1:]))
 
 
 @cache
