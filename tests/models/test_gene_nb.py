@@ -143,6 +143,13 @@ def test_without_gene_priors_the_residual_is_all_there_is():
     assert model.predict_genes(batch(), {}) is None
 
 
+def test_the_control_without_gene_priors_of_a_model_without_residuals_has_residuals():
+    settings = GeneNBSettings(gene_priors=("text",), residual="none").model_copy(update={"gene_priors": ()})
+    model = GeneNB(settings, data(priors={}))
+    assert model.weights.residual.requires_grad
+    assert float(model.weights.residual.std()) > 0
+
+
 def test_a_new_gene_has_the_weights_and_bias_of_its_prior_and_no_residual():
     model = build()
     with torch.no_grad():

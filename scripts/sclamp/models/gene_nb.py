@@ -56,7 +56,9 @@ class GeneNB(CountVAE):
         self.kernels = GeneKernels(settings, len(self.data.gene_priors))
         self._remembered = Remembered()
         n_kernels = self.kernels.count
-        self.weights = GeneFunction(n_genes, width, n_kernels, WEIGHT_DEVIATION, settings.residual)
+        # The control without gene priors keeps all other settings; `residual: none` would leave it nothing to learn.
+        variances = settings.residual if n_kernels or settings.residual != "none" else "shared"
+        self.weights = GeneFunction(n_genes, width, n_kernels, WEIGHT_DEVIATION, variances)
         self.weights.randomise(START)
         self.bias = GeneFunction(n_genes, 1, n_kernels, BIAS_DEVIATION)
         self.register_parameter("gene_bias", None)  # `bias` takes its place
