@@ -162,6 +162,18 @@ def test_batches_say_what_was_measured_and_hold_the_mean_elsewhere(raw, packed, 
     np.testing.assert_allclose(batch.library_size.numpy(), library)
 
 
+def test_sparse_batches_say_it_too(raw, packed):
+    path = packed()
+    inputs = read_inputs(path, describe(path, {}))
+    rows, wants = np.array([70, 3, 40]), frozenset({"log_counts", "entries"})
+    batch = next(Batches(inputs, wants, torch.device("cpu")).of([rows]))
+    mask, counts = truth(raw)[rows], np.zeros(3 * 70, np.float32)
+    np.testing.assert_array_equal(batch.measured.numpy(), mask)
+    counts[batch.entries.position.numpy()] = batch.entries.count.numpy()
+    np.testing.assert_array_equal(counts.reshape(3, 70), np.where(mask, raw.X.toarray()[rows], 0))
+    np.testing.assert_allclose(batch.log_counts.numpy(), np.log1p(counts.reshape(3, 70)), rtol=1e-6)
+
+
 def test_without_panels_nothing_is_masked(raw, packed):
     path = packed(absent_genes="zero")
     inputs = read_inputs(path, describe(path, {}))
