@@ -22,6 +22,6 @@ class SCVISettings(CountVAESettings):
     """What gene priors are for. decoder: the last layer's weights are a learned linear map of them plus the gene's own
     (`gene_residual`), so that genes never trained on can be predicted. decoder_init, encoder_init: the initial weights
     of the decoder's last, or the encoder's first layer are alike for genes with like priors."""
-    gene_residual: float | None = Field(5.0, ge=0)
+    gene_residual: float | None = Field(1.0, ge=0)
     """With prior_role decoder, each gene adds its own weights to those read off its gene prior, shrunk towards zero by
     this weight on their sum of squares per training cell. null adds none."""
