@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ from scipy.stats import poisson
 from torch import Tensor
 
 from sclamp.config.base import ModelSettings
+from sclamp.config.registry import MODES, model_class, settings_class
 from sclamp.core.files import read_embedding
 from sclamp.data.batches import Batches
 from sclamp.data.inputs import Inputs, describe, read_inputs
 from sclamp.models.base import Model
 from sclamp.train.checkpoint import Loaded
 from sclamp.train.corrected import variability_table
-from sclamp.train.imputation import conditioned, hidden_entries
+from sclamp.train.imputation import conditioned, hidden_entries, hide
 from sclamp.train.left_out import predict_left_out, unseen_genes
 from sclamp.train.reconstruction import impute, reconstruct
 from sclamp.train.scale import compared_on, expected_lognorm, measured, space
@@ -220,3 +222,34 @@ def test_a_model_of_another_input_is_untouched(tiny_counts: Callable[..., Path])
     model.wants = lambda: frozenset({"scaled"})  # type: ignore[method-assign]
     (batch,) = Batches(batches.inputs, frozenset({"scaled"}), CPU).of([np.arange(5)])
     assert measured(model, batch, batches.statistics, batches.inputs.recipe) is batch.scaled
+
+
+COUNT_MODES = [name for name in MODES if "likelihood" in settings_class(name).model_fields]
+
+
+@pytest.mark.parametrize("mode", COUNT_MODES)
+def test_hidden_counts_reach_no_registered_count_model(tiny_counts: Callable[..., Path], mode: str) -> None:
+    """Other hidden counts, and the library size that goes with them: the same imputed entries to the bit."""
+    known = settings_class(mode)
+    small = {"mode": mode, "latent_dim": 4, "hidden_dims": (16,), "device": "cpu"}
+    path = tiny_counts(scale=3.0)
+    torch.manual_seed(0)
+    model = model_class(mode)(known(**{k: v for k, v in small.items() if k in known.model_fields}), describe(path, {}))
+    model.eval()
+    batches = Batches(inputs := read_inputs(path, model.data), model.wants() | {"counts", "lognorm"}, CPU)
+    (batch,) = batches.of([inputs.rows("test")])
+    hidden = torch.from_numpy(hidden_entries(inputs.cell_ids[inputs.rows("test")], model.data.gene_ids, 0.2, 0))
+    other = torch.where(hidden, batch.counts.flip(0) + 3, batch.counts)
+    changed = replace(batch, counts=other, library_size=batch.library_size + (other - batch.counts).sum(1))
+    with torch.no_grad():
+        one, two = (
+            model.reconstruct(hide(each, hidden, batches.statistics, inputs.recipe, model.wants()))
+            for each in (batch, changed)
+        )
+    assert torch.equal(one, two) and not torch.equal(one, model.reconstruct(batch).detach())
+    found = impute(model, batches, inputs.rows("test"), 0.2, 0)
+    assert np.isfinite(found.reconstructed).all()
+    # Untrained, a decoder expects about as much of every gene: log expression of a few, neither none nor thousands.
+    x = found.reconstructed * inputs.std + inputs.mean
+    depth = np.log1p(1e4 / 60)
+    assert abs(np.median(x) - depth) < 1
