@@ -316,6 +316,17 @@ def test_labels_may_share_a_term_or_have_none():
     assert float(every["cross_entropy"]) == float(without["cross_entropy"]) > 0
 
 
+def test_a_training_says_what_labels_mean_and_which_overlap():
+    """A label above another reads "not known more precisely"; whoever meant otherwise must be able to see it."""
+    model = toy_model(("T", "T4", "mine", "B"), label_terms={"mine": "B"})
+    assert model.remarks() == [
+        "label 'T': T (T); includes 'T4', so that its cells may be predicted as such\n",
+        "label 'T4': T4 (T4)\n",
+        "label 'mine': B (B); cannot be told from 'B', of the same term\n",
+        "label 'B': B (B); cannot be told from 'mine', of the same term\n",
+    ]
+
+
 # --- what socam says --------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ class SOCAM(LinearClassifier):
         check_labels("socam", data.labels)
         ontology = ontology or cell_ontology()
         terms = _terms(settings, data, ontology)
-        self._meaning = [f"label '{label}': {term} ({ontology.name(term)})" for label, term in terms.items()]
+        self._meanings = [_meaning(label, terms, ontology) for label in terms]
         self.active: ActiveTerms = active_terms(ontology, terms.values())
         where = {term: i for i, term in enumerate(self.active.terms)}
         targets = [where[terms[label]] if label in terms else -1 for label in data.labels]
@@ -57,8 +57,8 @@ class SOCAM(LinearClassifier):
         self.register_buffer("ontology_digest", torch.frombuffer(digest, dtype=torch.uint8).clone())
 
     def remarks(self) -> list[str]:
-        """Which term each label means."""
-        return [f"{line}\n" for line in self._meaning]
+        """Which term each label means, and which other labels it includes."""
+        return self._meanings
 
     def warm_start(self, source: Mapping[str, Tensor]) -> list[str]:
         """See `GradientModel`; ValueError: a model of other terms."""
@@ -137,6 +137,23 @@ def log_sum_below(logits: Tensor, above: Tensor, below: Tensor) -> Tensor:
     largest = torch.full_like(logits, -torch.inf).scatter_reduce(1, into, parts.detach(), "amax")
     sums = torch.zeros_like(logits).index_add(1, above, (parts - largest.index_select(1, above)).exp())
     return largest + sums.log()
+
+
+def _meaning(label: str, terms: Mapping[str, str], ontology: Ontology) -> str:
+    """One line: the term of a label, and the labels that are kinds of it or share it."""
+    own = terms[label]
+    shared = [other for other, term in terms.items() if term == own and other != label]
+    below = [other for other, term in terms.items() if own in ontology.ancestors(term)]
+    line = f"label '{label}': {own} ({ontology.name(own)})"
+    if shared:
+        line += f"; cannot be told from {_quoted(shared)}, of the same term"
+    if below:
+        line += f"; includes {_quoted(below)}, so that its cells may be predicted as such"
+    return f"{line}\n"
+
+
+def _quoted(labels: Sequence[str]) -> str:
+    return ", ".join(f"'{label}'" for label in labels)
 
 
 def _terms(settings: SOCAMSettings, data: DataSpec, ontology: Ontology) -> dict[str, str]:
