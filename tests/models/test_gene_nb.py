@@ -22,7 +22,9 @@ from sclamp.train.adamw import AdamW
 from sclamp.types import Batch, Covariates, DataSpec, Progress
 
 GENES, CELLS = 14, 12
-COUNTS = torch.from_numpy(np.random.default_rng(1).poisson(1.5, (CELLS, GENES))).float()
+KINDS = np.equal.outer(np.arange(CELLS) // 3 % 2, np.arange(GENES) % 2)
+"""Two kinds of cells, each with genes of its own."""
+COUNTS = torch.from_numpy(np.random.default_rng(1).poisson(np.where(KINDS, 4, 0.5))).float()
 BATCHES = torch.arange(CELLS) % 3
 PRIORS = {"text": 6, "protein.v2": 4}
 VALIDATION, LAST = Progress(0, 10, validation=True), Progress(999, 1000, step=1)
@@ -94,7 +96,7 @@ def trained(steps: int = 60, spec: DataSpec | None = None, **settings: Any) -> t
         model.train()
         cells = batch()
         cells.noise = Noise(0, step, 0, CELLS)
-        parts = model.loss(cells, Progress(999, 1000, step=step))
+        parts = model.loss(cells, Progress(1000 * (1 + step), 10**6, step=step))
         optimizer.clear_gradients()
         parts["loss"].backward()
         optimizer.step(torch.zeros(()))
@@ -147,7 +149,7 @@ def test_the_control_without_gene_priors_of_a_model_without_residuals_has_residu
     settings = GeneNBSettings(gene_priors=("text",), residual="none").model_copy(update={"gene_priors": ()})
     model = GeneNB(settings, data(priors={}))
     assert model.weights.residual.requires_grad
-    assert float(model.weights.residual.std()) > 0
+    assert float(model.weights.residual.detach().std()) > 0
 
 
 def test_a_new_gene_has_the_weights_and_bias_of_its_prior_and_no_residual():
@@ -216,11 +218,30 @@ def test_variances_wait_for_the_end_of_the_warm_up():
         functions = (model.weights, model.bias, model.batch_bias)
         return [not torch.equal(f.total_variance, b) for f, b in zip(functions, before, strict=True)]
 
-    model.train().loss(batch(), Progress(0, 300, step=0))
-    model.loss(batch(), Progress(299, 300, step=STEPS_BETWEEN_UPDATES - 1))
+    model.train().loss(batch(), Progress(19, 120, step=19))
     assert not any(changed())
-    model.loss(batch(), Progress(299, 300, step=STEPS_BETWEEN_UPDATES))
+    model.loss(batch(), Progress(20, 120, step=20))
     assert all(changed())
+    assert not bool(model.weights.settled)
+    before = [function.total_variance.clone() for function in (model.weights, model.bias, model.batch_bias)]
+    every = round(STEPS_BETWEEN_UPDATES * 128 / CELLS)
+    model.loss(batch(), Progress(19 + every, 1000, step=0))
+    assert not any(changed())
+    settings = GeneNBSettings()
+    assert settings.warmup_epochs == 20
+    model.loss(batch(), Progress(20 + every, 120, step=0))
+    assert all(changed())
+    assert bool(model.weights.settled)
+
+
+def test_updates_wait_for_what_all_processes_agreed_on():
+    """What single steps of a process see counts once its statistics have been averaged, which is before validation."""
+    model = build()
+    model.train().loss(batch(), Progress(0, 120))
+    seen, agreed = model.information.squares_running_mean.clone(), model.information.squares.clone()
+    assert not torch.equal(seen, agreed)
+    model.eval()
+    assert torch.equal(model.information.squares, seen)
 
 
 def test_bias_starts_at_how_often_genes_are_counted():
@@ -247,6 +268,7 @@ def test_information_is_that_of_negative_binomial_counts():
     h = torch.randn(5000, 4, generator=torch.Generator().manual_seed(0)) * torch.tensor([2.0, 1.0, 0.5, 0.0]) + 3
     for _ in range(400):
         information.see(h)
+    information.eval()
     along = information.of_weights(found)[0]
     exact = float(found) / 4 * np.linalg.eigvalsh(np.cov(h.T.numpy(), bias=True))
     assert along.numpy() == pytest.approx(exact, rel=1e-2, abs=0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Self
 
 import numpy as np
 import torch
@@ -30,8 +31,16 @@ class GeneInformation(nn.Module):
         self.register_buffer("gene_counts", torch.ones(n_genes))
         self.register_buffer("gene_measured", torch.ones(n_genes))
         self.register_buffer("batch_shares", torch.full((n_batches,), 1 / max(n_batches, 1)))
-        self.register_buffer("factors_running_mean", torch.full((width,), 0.5))  # names by which processes average them
-        self.register_buffer("squares_running_mean", 0.5 * torch.eye(width))
+        for name in ("", "_running_mean"):  # by this name processes average them before they validate
+            self.register_buffer(f"factors{name}", torch.full((width,), 0.5))
+            self.register_buffer(f"squares{name}", 0.5 * torch.eye(width))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode; before validation, processes have agreed on what they saw, which is what counts."""
+        if not mode:
+            for name in ("factors", "squares"):
+                self.get_buffer(name).copy_(self.get_buffer(f"{name}_running_mean"))
+        return super().train(mode)
 
     @torch.no_grad()
     def see(self, h: Tensor) -> None:
@@ -69,7 +78,7 @@ class GeneInformation(nn.Module):
 
     def of_weights(self, of_genes: Tensor) -> Tensor:
         """About weights that are divided by the root of the width, along the principal axes of h: (genes, width)."""
-        mean, squares = self.get_buffer("factors_running_mean"), self.get_buffer("squares_running_mean")
+        mean, squares = self.get_buffer("factors"), self.get_buffer("squares")
         sizes = torch.linalg.eigvalsh(squares - mean.outer(mean)).clamp_min(0)
         return of_genes.unsqueeze(1) * sizes / len(mean)
 

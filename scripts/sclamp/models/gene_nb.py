@@ -30,12 +30,14 @@ WEIGHT_DEVIATION, BIAS_DEVIATION, BATCH_DEVIATION = 0.3, 1.0, 0.1
 START = 0.02
 """Size of the first, random gene weights."""
 STEPS_BETWEEN_UPDATES = 50
+"""At least so many, rounded to whole epochs."""
 
 
 class GeneNB(CountVAE):
     """See the module. Gene priors are read by their directions: centred by the model's genes, at unit length."""
 
     settings: GeneNBSettings
+    next_update: Tensor
     schedules = (*CountVAE.schedules, "prior_share", "residual_deviation")
 
     def __init__(self, settings: GeneNBSettings, data: DataSpec) -> None:
@@ -63,6 +65,7 @@ class GeneNB(CountVAE):
         self.bias = GeneFunction(n_genes, 1, n_kernels, BIAS_DEVIATION)
         self.register_parameter("gene_bias", None)  # `bias` takes its place
         self.information = GeneInformation(n_genes, width, self.conditions.n_batches)
+        self.register_buffer("next_update", torch.zeros((), dtype=torch.int64))  # an epoch
 
     # --- gene side ----------------------------------------------------------------------------------------------------
 
@@ -122,7 +125,7 @@ class GeneNB(CountVAE):
 
     def loss(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """See `CountVAE`; validation logs penalties without adding them: it asks how well held-out cells are told."""
-        if self.training and self._kl_share(progress) == 1 and progress.step % STEPS_BETWEEN_UPDATES == 0:
+        if self.training and self._update_is_due(progress):
             half = replace(progress, epoch=progress.epoch // 2, step=progress.step // 2)
             self._update(settle=self._kl_share(half) == 1)
         parts = super().loss(batch, progress)
@@ -154,6 +157,14 @@ class GeneNB(CountVAE):
         return super().gene_axes() | {name: axis for name, axis in own.items() if len(state.get(name, ())) > 1}
 
     # --- inside -------------------------------------------------------------------------------------------------------
+
+    def _update_is_due(self, progress: Progress) -> bool:
+        """True at the first step of some epochs: there every process has cells, and all have agreed on statistics."""
+        every = max(1, round(STEPS_BETWEEN_UPDATES * self.settings.batch_size / max(self.data.n_cells, 1)))
+        due = progress.epoch >= int(self.next_update) and self._kl_share(progress) == 1
+        if due:
+            self.next_update.fill_(progress.epoch + every)
+        return due
 
     @torch.no_grad()
     def _update(self, settle: bool) -> None:
