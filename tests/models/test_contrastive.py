@@ -190,6 +190,24 @@ def test_cells_are_embedded_from_what_other_models_read(tiny_counts: Callable[..
     assert model.reconstruct(batch) is None and model.embed_genes() is None
 
 
+@pytest.mark.parametrize("kind", ["scaled", "lognorm"])
+def test_genes_off_a_cells_panel_say_nothing(tiny_counts: Callable[..., Path], kind: str) -> None:
+    """Neither their counts nor what an augmentation makes of them reach the encoder; the mean stands there."""
+    model, batches = case(tiny_counts(), input=kind)
+    (batch,) = batches.of([np.arange(20)])
+    batch.measured = torch.rand(20, 60, generator=torch.Generator().manual_seed(0)) > 0.3
+    seen: list[torch.Tensor] = []
+    model.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model.embed_cells(batch)
+        batch.noise = Noise(0, 0, 0, 20)
+        model.loss(batch, PROGRESS)
+    mean = model.gene_mean if kind == "lognorm" else torch.zeros(60)
+    for x, measured in ((seen[0], batch.measured), (seen[1], batch.measured.repeat(2, 1))):
+        assert torch.equal(x[~measured], mean.expand(len(x), -1)[~measured])
+        assert not torch.equal(x[measured], mean.expand(len(x), -1)[measured])
+
+
 def test_validation_sees_the_same_views_whatever_the_step(tiny_counts: Callable[..., Path]) -> None:
     model, batches = case(tiny_counts())
     (batch,) = batches.of([np.arange(30)])

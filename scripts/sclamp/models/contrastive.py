@@ -103,8 +103,6 @@ class Contrastive(GradientModel):
     @torch.no_grad()
     def initialise(self, stream: Stream) -> None:
         """See `GradientModel`: mean and deviation of the genes, in one pass."""
-        if self.settings.input == "lognorm":
-            return
         n: int | Tensor = 0
         total, squares = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         for batch in stream.batches("train"):
@@ -147,10 +145,12 @@ class Contrastive(GradientModel):
         return x.log1p() if recipe.log1p else x
 
     def _scaled(self, x: Tensor, measured: Tensor | None) -> Tensor:
-        """As the encoder reads it; 0 where a cell was not measured for a gene."""
+        """As the encoder reads it; the gene's mean where a cell was not measured for it."""
+        x = x if measured is None else torch.where(measured, x, self.gene_mean)
+        if self.settings.input == "lognorm":
+            return x
         z, clip = (x - self.gene_mean) / self.gene_std, self.data.recipe.clip
-        z = z if measured is None else z.masked_fill(~measured, 0)
-        return z if clip is None or self.settings.input == "lognorm" else z.clamp(-clip, clip)
+        return z if clip is None else z.clamp(-clip, clip)
 
 
 def _counts(batch: Batch) -> Tensor:
