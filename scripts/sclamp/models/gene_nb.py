@@ -119,7 +119,9 @@ class GeneNB(CountVAE):
     def initialise(self, stream: Stream) -> None:
         """See `GradientModel`: how often each gene is counted, for its information; its logarithm is the first bias."""
         self.information.count(stream, self.conditions)
-        rates = (self.information.get_buffer("gene_counts") + 0.5 / max(self.data.n_cells, 1)).log()
+        one = 1 / max(self.data.n_cells, 1)
+        counts, measured = (self.information.get_buffer(f"gene_{name}") for name in ("counts", "measured"))
+        rates = ((counts + one / 2) / measured.clamp_min(one)).log()
         with torch.no_grad():
             self.bias.residual.copy_((rates - rates.mean()).unsqueeze(1))
 
