@@ -141,3 +141,18 @@ def test_the_control_without_a_prior_is_the_same_mode_with_free_weights():
     assert planned.models["tied.prior=shuffled"].gene_priors == ("text.shuffled",)
     config["models"]["plain"] = {"mode": "scvi", "latent_dim": 4}  # now a control that the user trains anyway
     assert {c.control: c.model for c in plan(config).prior_controls}["none"] == "plain"
+
+
+@pytest.mark.parametrize("settings", [{}, {"latent": "ln"}])
+def test_genes_are_embedded_by_how_their_logits_follow_the_latents(settings: dict[str, Any]):
+    model = build(**settings, covariate_layers="all")
+    even = torch.zeros(20_000, 6)
+    even[:, 2:5] = 1 / 3
+    z = torch.randn(20_000, 3, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        conditions = model.conditions(even)
+        logits = model.logits(model.hidden(z, conditions), conditions)
+        expected = torch.linalg.lstsq(z - z.mean(0), logits - logits.mean(0)).solution.T
+        found = model.embed_genes()
+    assert found.shape == (GENES, 3)
+    assert found.numpy() == pytest.approx(expected.numpy(), abs=0.05 * float(expected.abs().max()))

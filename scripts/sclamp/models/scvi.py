@@ -9,7 +9,11 @@ from torch import Tensor, nn
 
 from sclamp.config.scvi import SCVISettings
 from sclamp.models.count_vae import CountVAE
+from sclamp.models.flow_prior import spread_draws
 from sclamp.types import Batch
+
+GENE_DRAWS = 512
+"""Latents behind the embedding of genes."""
 
 
 class SCVI(CountVAE):
@@ -51,6 +55,19 @@ class SCVI(CountVAE):
     def gene_axes(self) -> dict[str, int]:
         """See `Model`."""
         return super().gene_axes() | ({} if self.residual is None else {"residual": 0})
+
+    def embed_genes(self) -> Tensor:
+        """How each gene's logit follows the latents, (genes, latent): slopes of its best linear fit under N(0, 1).
+
+        For a cell whose batch is unknown and whose other covariates are zero; from `GENE_DRAWS` evenly spread latents.
+        """
+        weights = self.gene_weights()
+        z = spread_draws(GENE_DRAWS, self.settings.latent_dim).to(weights)
+        conditions = self.conditions(weights.new_zeros(1, self.data.covariates.width)).expand(GENE_DRAWS, -1)
+        h = self.hidden(z, conditions).double()
+        # In float64, so that the last bits of a solver do not show.
+        slopes = torch.linalg.lstsq(z.double(), h - h.mean(0)).solution  # (latent, width); z has columns of mean zero
+        return (weights.double() @ slopes.T).to(weights.dtype)
 
     def load_gene_priors(self, priors: Mapping[str, Tensor]) -> None:
         """See `Model`; initial weights that follow gene priors are made here."""
