@@ -272,6 +272,20 @@ def test_information_is_that_of_negative_binomial_counts():
     assert along.numpy() == pytest.approx(exact, rel=1e-2, abs=0.05)
 
 
+def test_the_gene_side_stays_in_float32_where_nets_are_in_bfloat16():
+    models = [build(), build()]
+    for enabled, model in enumerate(models):
+        model.train()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bool(enabled)):
+            for epoch in (0, 500):  # before and at an update
+                model.loss(batch(), Progress(epoch, 1000, step=1000 * epoch))["loss"].backward()
+    plain, narrow = models
+    assert torch.equal(plain.weights.shares, narrow.weights.shares)
+    with torch.no_grad():
+        assert torch.allclose(plain.weights(plain._own_kernels()), narrow.weights(narrow._own_kernels()), atol=1e-5)
+    assert plain.information.squares_running_mean.dtype == narrow.information.squares_running_mean.dtype
+
+
 # --- gene panels ------------------------------------------------------------------------------------------------------
 
 

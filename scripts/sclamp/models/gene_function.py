@@ -24,6 +24,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from sclamp.models.gene_kernels import in_float32
+
 DAMPING = 0.5
 """Step of log tau^2 towards its new value."""
 POOLING = 20.0
@@ -96,7 +98,8 @@ class GeneFunction(nn.Module):
 
     def mean(self, kernels: Sequence[Tensor]) -> Tensor:
         """G of the genes (n,) of which `kernels` (n, genes) say how alike they are to the known ones: (n, columns)."""
-        return self._covariance(kernels) @ self.dual
+        with in_float32([self.dual]):
+            return self._covariance(kernels) @ self.dual
 
     def penalty(self, kernels: Sequence[Tensor]) -> Tensor:
         """What gradients move is charged: -log p(R), or -log p(G) without a residual, in nats, up to a constant."""

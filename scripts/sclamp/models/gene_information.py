@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sclamp.models.base import Stream
 from sclamp.models.count_nets import Conditions
+from sclamp.models.gene_kernels import in_float32
 
 MOMENTUM = 0.02
 REFERENCES = 1024
@@ -45,9 +46,10 @@ class GeneInformation(nn.Module):
     @torch.no_grad()
     def see(self, h: Tensor) -> None:
         """Take note of decoded factors (n, width) of a training step."""
-        h = h.float()
-        self.get_buffer("factors_running_mean").lerp_(h.mean(0), MOMENTUM)
-        self.get_buffer("squares_running_mean").lerp_(h.T @ h / len(h), MOMENTUM)
+        with in_float32([h]):
+            h = h.float()
+            self.get_buffer("factors_running_mean").lerp_(h.mean(0), MOMENTUM)
+            self.get_buffer("squares_running_mean").lerp_(h.T @ h / len(h), MOMENTUM)
 
     @torch.no_grad()
     def count(self, stream: Stream, conditions: Conditions) -> None:
@@ -79,7 +81,8 @@ class GeneInformation(nn.Module):
     def of_weights(self, of_genes: Tensor) -> Tensor:
         """About weights that are divided by the root of the width, along the principal axes of h: (genes, width)."""
         mean, squares = self.get_buffer("factors"), self.get_buffer("squares")
-        sizes = torch.linalg.eigvalsh(squares - mean.outer(mean)).clamp_min(0)
+        with in_float32([mean]):
+            sizes = torch.linalg.eigvalsh(squares - mean.outer(mean)).clamp_min(0)
         return of_genes.unsqueeze(1) * sizes / len(mean)
 
     def of_batches(self, of_genes: Tensor) -> Tensor:

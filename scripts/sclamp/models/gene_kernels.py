@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from sclamp.config.gene_nb import GeneNBSettings
+
+
+def in_float32(tensors: Sequence[Tensor]) -> AbstractContextManager[object]:
+    """Matrix products of these tensors in their own precision, where the training has them in bfloat16."""
+    return torch.autocast(tensors[0].device.type if tensors else "cpu", enabled=False)
 
 
 class GeneKernels(nn.Module):
@@ -44,7 +50,7 @@ class Remembered:
         tensors = tuple(sources.values())
         state = tuple((id(t), t._version, t.device) for t in tensors)
         if state != self._state:
-            with torch.no_grad():
+            with torch.no_grad(), in_float32(tensors):
                 self._result = function(tensors, tensors)
             self._state, self._sources = state, tensors  # kept alive, so that an id stays theirs
         return self._result
