@@ -15,11 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from sclamp.config.classifiers import LogisticRegressionSettings
 from sclamp.core.errors import UserError
 from sclamp.core.files import write_embedding
 from sclamp.data.batches import Batches
-from sclamp.data.inputs import read_cell_embedding, read_inputs
+from sclamp.data.inputs import describe, read_cell_embedding, read_inputs
+from sclamp.models.logistic_regression import LogisticRegression
 from sclamp.train.checkpoint import load_model
+from sclamp.types import Progress
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SMALL = {"max_epochs": 3, "batch_size": 32, "device": "cpu"}
@@ -150,3 +153,22 @@ def test_cells_without_a_label_are_left_out_of_the_loss(train, tiny_counts, tmp_
     last = pq.read_table(tmp_path / "run" / "history.parquet").to_pylist()[-1]
     assert 0 <= last["val_accuracy"] <= 1 + 1e-6
     assert last["train_loss"] == pytest.approx(last["train_cross_entropy"] + last["train_prior"], rel=1e-5)
+
+
+def test_codes_of_labels_do_not_depend_on_the_batch(tiny_counts):
+    """The reference codes the categories of each minibatch anew, so that a batch of one type calls it 0."""
+    counts = tiny_counts()
+    data = describe(counts, {})
+    inputs = read_inputs(counts, data)
+    batches = Batches(inputs, frozenset({"scaled", "labels"}), torch.device("cpu"))
+    model = LogisticRegression(LogisticRegressionSettings(), data)
+    with h5py.File(counts) as file:
+        names = file["obs/label/categories"].asstr()[:][file["obs/label/codes"][:]]
+    for name in ("alpha", "beta", "delta"):
+        rows = np.flatnonzero(names == name)
+        (batch,) = batches.of([rows])
+        assert {data.labels[i] for i in batch.label.tolist()} == {name}
+        with torch.no_grad():
+            found = float(model.loss(batch, Progress(0, 1))["cross_entropy"])
+            wanted = -model.logits(batch).log_softmax(1)[:, data.labels.index(name)].mean()
+        assert found == pytest.approx(float(wanted), rel=1e-5)
