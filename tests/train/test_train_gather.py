@@ -106,6 +106,7 @@ def test_one_process_or_a_small_batch_gathers_nothing() -> None:
     assert gather is not None and (gather.start, gather.own, gather.total) == (2, 2, 7)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_loss_curve_of_one(tiny_counts: Callable[..., Path], tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "mode": "contrastive", "latent_dim": 4, "hidden_dims": [16], "batch_size": 27, "max_epochs": 3, "device": "cpu",
