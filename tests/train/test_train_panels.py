@@ -146,9 +146,10 @@ def agreement_of_lacking(folder: Path, truth: anndata.AnnData) -> float:
     return float(np.mean(values))
 
 
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "beta_vae": {"mode": "beta_vae", "max_epochs": 20},
     "scvi": {"mode": "scvi", "max_epochs": 20, "batch_size": 32},
+    "gene_nb": {"mode": "gene_nb", "max_epochs": 20, "batch_size": 32},
 }
 
 
