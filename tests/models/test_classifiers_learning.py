@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from classifier_cells import batch_of, spec
 
 from sclamp.config.classifiers import SOCAMSettings
 from sclamp.config.datasets import Dataset
@@ -27,7 +28,7 @@ from sclamp.models.socam import SOCAM
 from sclamp.ontology.terms import Ontology, Term
 from sclamp.train.checkpoint import load_model
 from sclamp.train.run import Run, train
-from sclamp.types import Batch, DataSpec, Progress
+from sclamp.types import Progress
 
 CELLS = Path(__file__).resolve().parents[2] / "workflow" / "demo" / "pancreas.h5ad"
 TERMS = {
@@ -175,11 +176,6 @@ def simulated(n: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
     return torch.tensor(centres[leaf] + rng.normal(size=(n, 30)), dtype=torch.float32), leaf
 
 
-def batch_of(x: torch.Tensor, label: np.ndarray) -> Batch:
-    none = torch.zeros(len(x), dtype=torch.int64)
-    return Batch(none, torch.zeros(len(x), 0), none, torch.ones(len(x)), scaled=x, label=torch.from_numpy(label))
-
-
 @pytest.mark.parametrize("loss", ["plain", "reference"])
 def test_leaves_are_learned_though_half_of_the_cells_are_labelled_at_group_level(loss: Any):
     x, leaf = simulated(400, 1)
@@ -187,7 +183,7 @@ def test_leaves_are_learned_though_half_of_the_cells_are_labelled_at_group_level
     names = (*LEAVES, *GROUPS)
     label = np.where(coarse, 10 + leaf % 2, leaf)
     torch.manual_seed(0)
-    data = DataSpec(tuple(f"G{i}" for i in range(30)), labels=names, n_cells=400)
+    data = spec(30, names, 400)
     model = SOCAM(SOCAMSettings(loss=loss, prior_scale=10.0), data, TOY)
     model.see_labels(torch.from_numpy(label), torch.from_numpy(label))
     optimiser, batch = torch.optim.Adam(model.parameters(), lr=0.03), batch_of(x, label)
