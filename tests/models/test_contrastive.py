@@ -151,11 +151,11 @@ def test_what_never_applies_changes_nothing() -> None:
     ("changed", "words"),
     [
         ({"binomial": (0.9, 0.2)}, "the lower bound comes first, found 0.9 and 0.2"),
-        ({"dropout": (0.1, 1.5)}, "less than or equal to 1"),
+        ({"dropped": (0.1, 1.5)}, "less than or equal to 1"),
         ({"gaussian": (-0.1, 1.5)}, "greater than or equal to 0"),
         (
-            {"binomial_probability": 0, "gaussian": (0, 0), "dropout_probability": 0},
-            "no augmentation can change a cell: at least one of binomial, gaussian and dropout",
+            {"binomial_probability": 0, "gaussian": (0, 0), "dropped_probability": 0},
+            "no augmentation can change a cell: at least one of binomial, gaussian and dropped",
         ),
     ],
 )
@@ -222,10 +222,10 @@ def test_validation_sees_the_same_views_whatever_the_step(tiny_counts: Callable[
     assert model.loss_needs_whole_batch
 
 
-@pytest.mark.parametrize("setting", ["temperature", "binomial", "gaussian", "dropout", "augmentation_of", "batch_norm"])
+@pytest.mark.parametrize("setting", ["temperature", "binomial", "gaussian", "dropped", "augmentation_of", "batch_norm"])
 def test_every_setting_changes_the_loss(tiny_counts: Callable[..., Path], setting: str) -> None:
     other: dict[str, Any] = {
-        "temperature": 0.7, "binomial": (0.1, 0.2), "gaussian": (2.0, 3.0), "dropout": (0.8, 0.9),
+        "temperature": 0.7, "binomial": (0.1, 0.2), "gaussian": (2.0, 3.0), "dropped": (0.8, 0.9),
         "augmentation_of": "entry", "batch_norm": False,
     }  # fmt: skip
     losses = []

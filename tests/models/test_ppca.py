@@ -69,6 +69,14 @@ def test_losses_and_gradients_of_the_published_code(flavor: str) -> None:
     assert float(parts["sigma_variance"].detach()) == pytest.approx(float(values["sigma_variance"]), rel=1e-6)
 
 
+@pytest.mark.parametrize("flavor", ["marginalized", "linear_vae"])
+def test_bfloat16_reaches_no_likelihood(flavor: str) -> None:
+    _, model, batch = golden(flavor)
+    plain = model.loss(batch, PROGRESS)["loss"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model.loss(batch, PROGRESS)["loss"], plain)
+
+
 def test_latent_variables_and_axes_of_the_published_code() -> None:
     values, model, batch = golden("marginalized", embedding="posterior_mean")
     with torch.no_grad():

@@ -44,9 +44,9 @@ class ContrastiveSettings(TrainingSettings):
     """Bounds of the standard deviation of noise on log-normalised expression."""
     gaussian_probability: Unit = 0.5
     """Probability that a view gets noise."""
-    dropout: Share = (0.0, 0.5)
+    dropped: Share = (0.0, 0.5)
     """Bounds of the share of a cell's genes that are set to zero."""
-    dropout_probability: Unit = 0.5
+    dropped_probability: Unit = 0.5
     """Probability that genes of a view are set to zero."""
     augmentation_of: Literal["cell", "entry"] = "cell"
     """Whether a value between the bounds is drawn for each cell, or, as published, for each of its genes anew (which
@@ -59,11 +59,11 @@ class ContrastiveSettings(TrainingSettings):
         changes = (
             self.binomial_probability * (1 - self.binomial[0]),
             self.gaussian_probability * self.gaussian[1],
-            self.dropout_probability * self.dropout[1],
+            self.dropped_probability * self.dropped[1],
         )
         if not any(changes):
             raise ValueError(
-                "no augmentation can change a cell: at least one of binomial, gaussian and dropout needs a probability "
+                "no augmentation can change a cell: at least one of binomial, gaussian and dropped needs a probability "
                 "above 0 and bounds that do something"
             )
         return self

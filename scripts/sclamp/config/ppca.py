@@ -33,5 +33,5 @@ class PPCASettings(TrainingSettings):
     """Upper limit of passes over the training cells; a random start needs some hundreds."""
     learning_rate: float = Field(1e-4, gt=0)
     """AdamW's step size in the first epoch; a random start needs 0.01."""
-    precision: Literal["32"] = "32"
-    """Likelihoods are computed in float32."""
+    precision: Literal["32", "bf16"] = "32"
+    """Likelihoods are computed in float32 all the same."""

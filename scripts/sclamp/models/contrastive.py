@@ -90,7 +90,7 @@ class Contrastive(GradientModel):
         entry = settings.augmentation_of == "entry"
         self._binomial = Range(*settings.binomial, settings.binomial_probability, entry)
         self._gaussian = Range(*settings.gaussian, settings.gaussian_probability, entry)
-        self._dropout = Range(*settings.dropout, settings.dropout_probability, entry)
+        self._dropped = Range(*settings.dropped, settings.dropped_probability, entry)
 
     def wants(self) -> frozenset[Want]:
         """Counts: views are made of them."""
@@ -137,7 +137,7 @@ class Contrastive(GradientModel):
         """One augmented view of each cell, as the encoder reads it."""
         counts, library = thinned(_counts(batch), batch.library_size, self._binomial, draws)
         x = noisy(self._lognorm(counts, library), self._gaussian, draws)
-        return self._scaled(dropped(x, self._dropout, draws), batch.measured)
+        return self._scaled(dropped(x, self._dropped, draws), batch.measured)
 
     def _lognorm(self, counts: Tensor, library_size: Tensor) -> Tensor:
         recipe = self.data.recipe

@@ -86,7 +86,8 @@ class PPCA(GradientModel):
         that of the noise, genes x sigma^2.
         """
         x = self._x(batch) - self.mean
-        per_cell = self._marginal(x) if self.settings.flavor == "marginalized" else self._bound(x, batch)
+        with torch.autocast(x.device.type, enabled=False):  # differences of large numbers, and Cholesky roots
+            per_cell = self._marginal(x) if self.settings.flavor == "marginalized" else self._bound(x, batch)
         return {
             "loss": per_cell.mean(),
             "w_variance": self.loadings.square().sum(),
