@@ -81,7 +81,7 @@ def test_rows_picked_by_index_operations_are_those_of_the_loop(tiny_counts: Call
     inputs, counts = _inputs(tiny_counts(), np.random.default_rng(0).permutation(60)[:40])
     picked = PickedRows(rows_of(inputs, dense_type(inputs)), inputs.n_genes, torch.device(device))
     for rows in (np.arange(120)[::-1].copy(), np.array([7]), np.array([3, 3, 5])):
-        found = picked.pick(rows)
+        found = picked.pick(rows, torch.from_numpy(rows).to(device))
         _check(found["log_counts"], found["entries"], counts[rows])
 
 
@@ -108,7 +108,9 @@ def test_stored_zeros_empty_cells_unsorted_genes_and_large_or_broken_counts(way:
     dense[[0, 0, 0, 2, 2], [3, 1, 0, 2, 3]] = data
     rows = np.array([2, 1, 0])
     if way == "picked":
-        found = PickedRows(rows_of(inputs, dense_type(inputs)), 4, torch.device("cpu")).pick(rows)
+        found = PickedRows(rows_of(inputs, dense_type(inputs)), 4, torch.device("cpu")).pick(
+            rows, torch.from_numpy(rows)
+        )
         _check(found["log_counts"], found["entries"], dense[rows])
         return
     batch = next(Batches(inputs, WANTS, torch.device("cpu"), PLACES[way]).of([rows]))
@@ -119,8 +121,8 @@ def test_a_batch_of_empty_cells():
     inputs = _by_hand(np.array([5], np.uint8), [3], [0, 0, 1, 1])
     rows = np.array([0, 2])
     for found in (
-        *StreamedEntries(inputs, torch.device("cpu")).take([rows]),
-        PickedRows(rows_of(inputs, np.uint8), 4, torch.device("cpu")).pick(rows),
+        *StreamedEntries(inputs, torch.device("cpu")).take([rows], [torch.from_numpy(rows)]),
+        PickedRows(rows_of(inputs, np.uint8), 4, torch.device("cpu")).pick(rows, torch.from_numpy(rows)),
     ):
         assert len(found["entries"].position) == len(found["entries"].count) == 0
         assert found["log_counts"].shape == (2, 4) and not found["log_counts"].any()

@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=list(GOALS), default="cpu")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20, help="optimiser steps of each contender in each round")
+    parser.add_argument("--steps", type=int, default=40, help="optimiser steps of each contender in each round")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.device == "cuda" and not torch.cuda.is_available():

@@ -74,8 +74,11 @@ def entries_of(counts: Tensor) -> Entries:
 class Source(Protocol):
     """Where counts come from."""
 
-    def take(self, plan: Sequence[np.ndarray]) -> Iterator[Any]:
-        """Dense counts (rows, genes) on the device in their smallest type, or `Expression`, for each array of rows."""
+    def take(self, plan: Sequence[np.ndarray], here: Sequence[Tensor]) -> Iterator[Any]:
+        """Dense counts (rows, genes) on the device in their smallest type, or `Expression`, for each array of rows.
+
+        here: the plan on the device.
+        """
 
 
 class Resident:
@@ -92,10 +95,10 @@ class Resident:
             dense[lines[read], columns[read]] = counts.data[values][read]
         self._matrix = torch.from_numpy(dense).to(device)
 
-    def take(self, plan: Sequence[np.ndarray]) -> Iterator[Tensor]:
+    def take(self, plan: Sequence[np.ndarray], here: Sequence[Tensor]) -> Iterator[Tensor]:
         """See `Source`."""
-        for rows in plan:
-            yield self._matrix.index_select(0, torch.from_numpy(rows).to(self._matrix.device, non_blocking=True))
+        for rows in here:
+            yield self._matrix.index_select(0, rows)
 
 
 class Streamed:
@@ -105,7 +108,7 @@ class Streamed:
         self._inputs, self._device = inputs, device
         self._type = torch.from_numpy(np.empty(0, dtype=dense_type(inputs))).dtype
 
-    def take(self, plan: Sequence[np.ndarray]) -> Iterator[Tensor]:
+    def take(self, plan: Sequence[np.ndarray], here: Sequence[Tensor]) -> Iterator[Tensor]:
         """See `Source`."""
         for block in read_ahead(plan, self._gather):
             yield block.to(self._device, non_blocking=True)
@@ -158,9 +161,12 @@ class Batches(Stream):
 
     def of(self, plan: Sequence[np.ndarray]) -> Generator[Batch]:
         """One batch for each array of rows; close it when it is left early."""
-        counts: Iterator[Any] = self._source.take(plan) if self._source else iter([None] * len(plan))
-        for rows, block in zip(plan, counts, strict=True):
-            here = self._on_device(rows)
+        if not plan:
+            return
+        # One transfer for all rows: each would make the CPU wait for the device.
+        on_device = self._on_device(np.concatenate(plan)).split([len(rows) for rows in plan])
+        counts: Iterator[Any] = self._source.take(plan, on_device) if self._source else iter([None] * len(plan))
+        for here, block in zip(on_device, counts, strict=True):
             values: dict[str, Any] = {name: value.index_select(0, here) for name, value in self._values.items()}
             inputs: dict[str, Any] = {}
             if block is not None and self._sparse:

@@ -61,11 +61,11 @@ class ResidentEntries:
         self._columns = np.arange(inputs.n_genes)
         self._on_device = None if device.type == "cpu" else PickedRows(self._rows, inputs.n_genes, device)
 
-    def take(self, plan: Sequence[np.ndarray]) -> Iterator[Expression]:
-        """Expression for each array of rows."""
-        for rows in plan:
+    def take(self, plan: Sequence[np.ndarray], here: Sequence[Tensor]) -> Iterator[Expression]:
+        """Expression for each array of rows, whose positions lie on the device in `here`."""
+        for rows, chosen in zip(plan, here, strict=True):
             if self._on_device is not None:
-                yield self._on_device.pick(rows)
+                yield self._on_device.pick(rows, chosen)
             else:
                 yield _dense_and_entries(*gathered(*self._rows, rows, self._columns, self._n_genes))
 
@@ -76,7 +76,7 @@ class StreamedEntries:
     def __init__(self, inputs: Inputs, device: torch.device) -> None:
         self._inputs, self._device = inputs, device
 
-    def take(self, plan: Sequence[np.ndarray]) -> Iterator[Expression]:
+    def take(self, plan: Sequence[np.ndarray], here: Sequence[Tensor]) -> Iterator[Expression]:
         """See `ResidentEntries`; only the entries travel to a GPU."""
         gathering = read_ahead(plan, self._gather)
         for rows, (dense, position, count) in zip(plan, gathering, strict=True):
@@ -103,10 +103,9 @@ class PickedRows:
         self._lengths, self._n_genes = np.diff(rows.indptr), n_genes
         self._starts, self._genes, self._counts = (torch.from_numpy(array).to(device) for array in rows)
 
-    def pick(self, rows: np.ndarray) -> Expression:
-        """Expression of these rows. How many entries they have is known here: the device is not asked."""
+    def pick(self, rows: np.ndarray, chosen: Tensor) -> Expression:
+        """Expression of these rows, which are `chosen` on the device. Their sizes are known here: it is not asked."""
         device, total = self._starts.device, int(self._lengths[rows].sum())
-        chosen = torch.from_numpy(rows).to(device, non_blocking=True)
         start = self._starts.index_select(0, chosen)
         length = self._starts.index_select(0, chosen + 1) - start
         cell = torch.arange(len(rows), device=device).repeat_interleave(length, output_size=total)
