@@ -175,7 +175,7 @@ class CountVAE(ScaledPriors):
         z = q.sample(draw)
         reconstruction = -self.log_likelihood(batch, z, conditions).mean()
         kl, weight = self._kl(q, None if draw is None else z).mean(), self._kl_share(progress)
-        parts = {"reconstruction": reconstruction, "kl_cells": kl, "kl_weight": reconstruction.new_tensor(weight)}
+        parts = {"reconstruction": reconstruction, "kl_cells": kl, "kl_weight": reconstruction.new_full((), weight)}
         loss = reconstruction + weight * self.settings.kl_weight * kl
         if self.settings.batch_embedding_kl > 0:
             parts["kl_batch"] = self.conditions.kl(batch.covariates).mean()
