@@ -22,7 +22,7 @@ def main() -> None:
     reference = ["--reference", options.reference] if options.reference else []
     folder = ["--folder", options.folder] if options.folder else []
     claims: dict[str, list[str]] = {"beta_vae_step": reference, "direct_step": reference, "random_rows": folder}
-    claims |= {claim: [] for claim in ("parse_time", "scib_panel", "leiden_scan", "panel_memory")}
+    claims |= {claim: [] for claim in ("scvi_step", "parse_time", "scib_panel", "leiden_scan", "panel_memory")}
     outcome: dict[str, list[str]] = {"held": [], "failed": [], "not run": []}
     for claim, arguments in claims.items():
         script = str(Path(__file__).with_name(f"{claim}.py"))
