@@ -137,8 +137,9 @@ class Batch:
     """One minibatch on the model's device. Only the fields that the model's `wants()` names are filled.
 
     rows (n,) int64: positions in the data file. covariates (n, c) float32. batch, label (n,) int64, -1 = unseen
-    or missing. library_size (n,) float32: counts of the whole cell. counts, log_counts (log1p of the counts), lognorm,
-    scaled (n, g) float32. entries: the counts that are not zero. embedding (n, d) float32: by another model.
+    or missing. library_size (n,) float32: counts of the whole cell, over the genes of its panel. counts, log_counts
+    (log1p of the counts), lognorm, scaled (n, g) float32. entries: the counts that are not zero. embedding (n, d)
+    float32: by another model.
     measured (n, g) bool: genes that are on the cell's panel; absent where every cell was measured for every gene. Off
     the panel counts are 0 and say nothing; scaled expression holds 0, lognorm the gene's mean.
     noise: where a model draws random numbers from (absent: it uses means). gather: absent where this process holds the
