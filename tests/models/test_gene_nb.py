@@ -216,18 +216,16 @@ def test_variances_wait_for_the_end_of_the_warm_up():
         functions = (model.weights, model.bias, model.batch_bias)
         return [not torch.equal(f.total_variance, b) for f, b in zip(functions, before, strict=True)]
 
-    model.train().loss(batch(), Progress(19, 120, step=19))
+    model.train().loss(batch(), Progress(49, 300, step=49))
     assert not any(changed())
-    model.loss(batch(), Progress(20, 120, step=20))
+    model.loss(batch(), Progress(50, 300, step=50))
     assert all(changed())
     assert not bool(model.weights.settled)
     before = [function.total_variance.clone() for function in (model.weights, model.bias, model.batch_bias)]
     every = round(STEPS_BETWEEN_UPDATES * 128 / CELLS)
-    model.loss(batch(), Progress(19 + every, 1000, step=0))
+    model.loss(batch(), Progress(49 + every, 1000, step=0))
     assert not any(changed())
-    settings = GeneNBSettings()
-    assert settings.warmup_epochs == 20
-    model.loss(batch(), Progress(20 + every, 120, step=0))
+    model.loss(batch(), Progress(50 + every, 1000, step=0))
     assert all(changed())
     assert bool(model.weights.settled)
 

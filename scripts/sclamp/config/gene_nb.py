@@ -14,8 +14,6 @@ class GeneNBSettings(CountVAESettings):
     """A VAE of raw counts with a gene side (mode `gene_nb`)."""
 
     mode: Literal["gene_nb"] = "gene_nb"
-    max_epochs: int = Field(120, ge=1)
-    """Upper limit of passes over the training cells."""
     learning_rate: float = Field(4e-3, gt=0)
     """AdamW's step size in the first epoch."""
     gene_priors: tuple[Name, ...] = Field((), min_length=0)
