@@ -204,7 +204,7 @@ def cost(command: list[str]) -> tuple[float, float, str]:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         highest, ended = 0, 0
         while not ended:
-            with contextlib.suppress(OSError, AttributeError):
+            with contextlib.suppress(OSError, TypeError):  # ended, or about to
                 status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
                 highest = max(highest, int(re.search(r"RssAnon:\s+(\d+)", status)[1]))  # type: ignore[index]
             time.sleep(0.02)
