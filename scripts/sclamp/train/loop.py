@@ -6,9 +6,8 @@ ends with the same bits as one that was never interrupted.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 import numpy as np
@@ -75,7 +74,7 @@ class Training:
         """Train to the end; returns the history, one row per epoch."""
         self._go_on_from_resume()
         standing, settings = self.standing, self.settings
-        with self.interruption.watched(), _settled_objects():
+        with self.interruption.watched():
             while standing.epoch < settings.max_epochs and standing.waited < settings.patience:
                 self._train_epoch()
                 self._end_epoch()
@@ -252,16 +251,6 @@ class Training:
         self.model.eval()
         best = standing.epoch - 1 if standing.best is None else standing.best_epoch
         return [{**row, "is_best": row["epoch"] == best} for row in standing.history]
-
-
-@contextmanager
-def _settled_objects() -> Iterator[None]:
-    """Let Python's garbage collector pass over what is there already: looking through it took 5% of small steps."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _check_cells(train: np.ndarray, val: np.ndarray) -> None:
