@@ -16,8 +16,6 @@ from sclamp.data import tdigest
 from sclamp.data.tdigest import Digests
 
 _VALUE_BITS = 47
-_MOST_GENES = 2 ** (64 - _VALUE_BITS)
-_GENES_AT_A_TIME = 2_000_000  # values of which digests are made at a time
 
 
 class Values(NamedTuple):
@@ -47,13 +45,13 @@ def n_passes(sizes: np.ndarray, memory: int) -> int | None:
     """Passes that exact quantiles take in so many bytes; None where one gene alone has too many values."""
     if sizes.max(initial=0) > memory // 8:
         return None
-    return sum(1 for _ in _ranges(sizes, memory // 8))
+    return sum(1 for _ in tdigest.gene_ranges(sizes, memory // 8))
 
 
 def exact(stream: Stream, sizes: np.ndarray, shares: np.ndarray, memory: int, digest: int) -> Quantiles:
     """Exact quantiles in `n_passes` passes. sizes (genes,): values of each gene. digest: size of digests, or 0."""
     found, parts = np.full((len(shares), len(sizes)), np.nan), []
-    for first, last in _ranges(sizes, memory // 8):
+    for first, last in tdigest.gene_ranges(sizes, memory // 8):
         keys = np.empty(int(sizes[first:last].sum()), dtype=np.uint64)
         n = 0
         for genes, values in stream():
@@ -67,14 +65,14 @@ def exact(stream: Stream, sizes: np.ndarray, shares: np.ndarray, memory: int, di
         if digest:
             parts.append(_digested(keys, starts, digest))
     errors = np.where(np.isnan(found), np.nan, 0.0)
-    return Quantiles(found, errors, _in_a_row(parts) if digest else None)
+    return Quantiles(found, errors, tdigest.in_a_row(parts) if digest else None)
 
 
 def sketched(stream: Stream, sizes: np.ndarray, shares: np.ndarray, memory: int, digest: int) -> Quantiles:
     """Quantiles by digests of at most `digest` points, in one pass (one for every 131,072 genes)."""
     parts = []
-    for first in range(0, len(sizes), _MOST_GENES):
-        last = min(first + _MOST_GENES, len(sizes))
+    for first in range(0, len(sizes), tdigest.MOST_GENES):
+        last = min(first + tdigest.MOST_GENES, len(sizes))
         found = tdigest.empty(last - first)
         for keys in _windows(stream, first, last, max(1, memory // 8)):
             keys.sort()
@@ -83,24 +81,13 @@ def sketched(stream: Stream, sizes: np.ndarray, shares: np.ndarray, memory: int,
             window = _digested(keys, np.append(starts, len(keys)), digest)
             found = tdigest.merged([found, window], digest)
         parts.append(found)
-    return from_digests(_in_a_row(parts), shares)
+    return from_digests(tdigest.in_a_row(parts), shares)
 
 
 def from_digests(digests: Digests, shares: np.ndarray) -> Quantiles:
     """Quantiles as far as digests know them."""
     found = [digests.quantiles(float(share)) for share in shares]
     return Quantiles(np.stack([value for value, _ in found]), np.stack([error for _, error in found]), digests)
-
-
-def _ranges(sizes: np.ndarray, capacity: int) -> Iterator[tuple[int, int]]:
-    """Neighbouring genes with at most so many values together: first, last + 1."""
-    ends, first = np.cumsum(sizes), 0
-    while first < len(sizes):
-        before = ends[first - 1] if first else 0
-        last = int(np.searchsorted(ends, before + capacity, side="right"))
-        last = min(max(last, first + 1), first + _MOST_GENES)
-        yield first, last
-        first = last
 
 
 def _windows(stream: Stream, first: int, last: int, capacity: int) -> Iterator[np.ndarray]:
@@ -148,18 +135,7 @@ def _interpolated(keys: np.ndarray, starts: np.ndarray, share: float) -> np.ndar
 def _digested(keys: np.ndarray, starts: np.ndarray, size: int) -> Digests:
     """Digests of sorted keys, made of some genes at a time for the sake of memory."""
     parts = []
-    for first, last in _ranges(np.diff(starts), _GENES_AT_A_TIME):
+    for first, last in tdigest.gene_ranges(np.diff(starts), tdigest.AT_A_TIME):
         values = _values(keys[starts[first] : starts[last]])
         parts.append(tdigest.of_sorted(values, starts[first : last + 1] - starts[first], size))
-    return _in_a_row(parts)
-
-
-def _in_a_row(parts: list[Digests]) -> Digests:
-    """Digests of the genes of one part after those of the other."""
-    if not parts:
-        return tdigest.empty(0)
-    lengths = np.concatenate([np.diff(part.starts) for part in parts])
-    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Digests(
-        np.concatenate([part.means for part in parts]), np.concatenate([part.weights for part in parts]), starts
-    )
+    return tdigest.in_a_row(parts)

@@ -6,10 +6,15 @@ ones in the middle. Up to `size` values are kept as they are, so that quantiles 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+MOST_GENES = 2**17
+"""Genes that are handled at a time."""
+AT_A_TIME = 2_000_000
+"""Values or centroids that digests are made of at a time, for the sake of memory."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,11 @@ class Digests:
     def whole(self) -> np.ndarray:
         """Mask of the genes all of whose values are kept, (genes,)."""
         return self.sizes == np.diff(self.starts)
+
+    def of(self, first: int, last: int) -> Digests:
+        """The genes first to last - 1."""
+        here = slice(self.starts[first], self.starts[last])
+        return Digests(self.means[here], self.weights[here], self.starts[first : last + 1] - self.starts[first])
 
     def quantiles(self, share: float) -> tuple[np.ndarray, np.ndarray]:
         """The value below which a share of each gene's values lies, and its error, both (genes,); NaN without values.
@@ -76,12 +86,40 @@ def of_sorted(values: np.ndarray, starts: np.ndarray, size: int) -> Digests:
 
 def merged(parts: Sequence[Digests], size: int) -> Digests:
     """Digests of all values of several parts, which have the same genes in the same order."""
+    points = np.sum([np.diff(part.starts) for part in parts], axis=0)
+    ranges = gene_ranges(points, AT_A_TIME)
+    return in_a_row([_merged([part.of(first, last) for part in parts], size) for first, last in ranges])
+
+
+def _merged(parts: Sequence[Digests], size: int) -> Digests:
     genes = np.concatenate([np.repeat(np.arange(part.n_genes), np.diff(part.starts)) for part in parts])
     means = np.concatenate([part.means for part in parts])
     weights = np.concatenate([part.weights for part in parts])
     order = np.lexsort((weights, means, genes))  # equal centroids in any order give the same bytes
     starts = np.sum([part.starts for part in parts], axis=0)
     return _compressed(means[order], weights[order], starts, size)
+
+
+def in_a_row(parts: Sequence[Digests]) -> Digests:
+    """Digests of the genes of one part after those of the other."""
+    if not parts:
+        return empty(0)
+    lengths = np.concatenate([np.diff(part.starts) for part in parts])
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Digests(
+        np.concatenate([part.means for part in parts]), np.concatenate([part.weights for part in parts]), starts
+    )
+
+
+def gene_ranges(sizes: np.ndarray, capacity: int) -> Iterator[tuple[int, int]]:
+    """Neighbouring genes with at most so many values together: first, last + 1."""
+    ends, first = np.cumsum(sizes), 0
+    while first < len(sizes):
+        before = ends[first - 1] if first else 0
+        last = int(np.searchsorted(ends, before + capacity, side="right"))
+        last = min(max(last, first + 1), first + MOST_GENES)
+        yield first, last
+        first = last
 
 
 def _compressed(means: np.ndarray, weights: np.ndarray, starts: np.ndarray, size: int) -> Digests:
