@@ -30,7 +30,7 @@ WEIGHT_DEVIATION, BIAS_DEVIATION, BATCH_DEVIATION = 0.3, 1.0, 0.1
 START = 0.02
 """Size of the first, random gene weights."""
 STEPS_BETWEEN_UPDATES = 50
-"""At least so many, rounded to whole epochs."""
+"""About so many, in whole epochs."""
 
 
 class GeneNB(CountVAE):
@@ -66,6 +66,7 @@ class GeneNB(CountVAE):
         self.register_parameter("gene_bias", None)  # `bias` takes its place
         self.information = GeneInformation(n_genes, width, self.conditions.n_batches)
         self.register_buffer("next_update", torch.zeros((), dtype=torch.int64))  # an epoch
+        self._asked = -1  # the last epoch in which it was compared
 
     # --- gene side ----------------------------------------------------------------------------------------------------
 
@@ -162,6 +163,9 @@ class GeneNB(CountVAE):
 
     def _update_is_due(self, progress: Progress) -> bool:
         """True at the first step of some epochs: there every process has cells, and all have agreed on statistics."""
+        if progress.epoch == self._asked:  # asking a GPU in every step would make it wait
+            return False
+        self._asked = progress.epoch
         every = max(1, round(STEPS_BETWEEN_UPDATES * self.settings.batch_size / max(self.data.n_cells, 1)))
         due = progress.epoch >= int(self.next_update) and self._kl_share(progress) == 1
         if due:
