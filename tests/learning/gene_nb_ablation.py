@@ -137,6 +137,8 @@ def _data(counts: Path, prior_path: Path, kind: str, seed: int, share: float) ->
     if share:
         left = left_out_genes(var.index.to_numpy(), var["lognorm_mean"].to_numpy(), share, seed)
     data = describe(counts, {"text": (ids, matrix)})
+    if data.batch_columns == (0, 0):
+        raise SystemExit(f"{counts}: does not say which covariate is the batch; prepare it anew with a `batch` column.")
     known = set(var.index[~left])
     kept = tuple(gene for gene in data.gene_ids if gene in known)
     data = replace(data, gene_ids=kept, gene_priors={} if kind == "none" else data.gene_priors)
