@@ -45,12 +45,14 @@ rule checks:
 rule models:
     """Train every model and export its embeddings; no scores, no figures."""
     input:
+        PATHS.all_checks,
         PATHS.all_embedded,
 
 
 rule scores:
     """Every score in one table."""
     input:
+        PATHS.all_checks,
         PATHS.scores,
 
 

@@ -173,3 +173,4 @@ def test_a_new_check_prepares_nothing_anew(finished, config):
     jobs = finished.jobs(config=config)
     assert "check_dataset" in rules(jobs)
     assert rules(jobs) & {"prepare_cells", "train_model"} == set()
+    assert models(jobs, "fit_model") == models(jobs, "score_integration") == {"pca_all"}  # nor does it hide anything

@@ -15,6 +15,9 @@ rule check_dataset:
     conda:
         "../../envs/sclamp.yaml"
     threads: 1
+    # First, but nothing waits for it: an input that may change without consequences (`ancient`) keeps Snakemake from
+    # seeing what else has changed. What cannot be prepared is refused by prepare_cells.py itself.
+    priority: 100
     resources:
         mem_mb=memory(PLAN, base=1000, per_input_mb=0.5),
         runtime=minutes(PLAN, base=10, per_input_gb=2),

@@ -4,9 +4,7 @@
 rule prepare_cells:
     """Prepare {wildcards.dataset}: quality control, split, encoded covariates."""
     input:
-        raw=PATHS.raw_files,
-        # The order matters, the content does not: a changed check alone prepares nothing anew.
-        checks=ancient(f"{DATASET}/checks.json"),
+        PATHS.raw_files,
     output:
         f"{DATASET}/cells.h5ad",
     log:

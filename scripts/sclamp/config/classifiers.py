@@ -17,6 +17,8 @@ class ClassifierSettings(TrainingSettings):
     embedding_of: str | None = Field(None, min_length=1)
     """Model of this configuration whose embedding of the cells is read instead of expression: a probe. The embedding is
     standardised on the training cells."""
+    learning_rate: float = Field(1e-2, gt=0)
+    """AdamW's step size in the first epoch; embeddings of few dimensions need large steps."""
     prior_scale: float | None = Field(1.0, gt=0)
     """Scale of the Laplace prior of the weights, or null for none; the smaller, the more weights near zero."""
     init_scale: float = Field(0.01, gt=0)

@@ -70,12 +70,18 @@ def reference_text() -> str:
     for known, modes in described.items():
         base = TrainingSettings if issubclass(known, TrainingSettings) else ModelSettings
         names = ", ".join(f"`{mode}`" for mode in modes)
-        parts.append(_section(f"models.NAME with mode: {names}", known, _keys(base)))
+        parts.append(_section(f"models.NAME with mode: {names}", known, _same(known, base)))
     return "\n".join(parts)
 
 
 def _keys(section: type[BaseModel]) -> set[str]:
     return set(section.model_fields)
+
+
+def _same(section: type[BaseModel], base: type[BaseModel]) -> set[str]:
+    """Keys that a section has from its base, with the same default."""
+    own, theirs = section.model_fields, base.model_fields
+    return {key for key in theirs if key == "mode" or own[key].default == theirs[key].default}
 
 
 def _section(title: str, section: type[BaseModel], without: set[str]) -> str:
