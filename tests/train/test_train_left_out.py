@@ -229,3 +229,17 @@ def test_a_prior_that_tells_of_expression_predicts_unseen_genes(
     assert values["true"]["pearson_gene"] > values["wrong"]["pearson_gene"] + 0.15
     assert values["true"]["mse"] < min(values["true"]["mse_of_mean"], values["wrong"]["mse"])
     assert values["true"]["ridge_pearson_gene"] > values["wrong"]["ridge_pearson_gene"] + 0.15
+
+
+def test_predictions_of_counts_are_differences_from_the_mean_of_each_gene(
+    project: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A model of counts also guesses the level of a new gene, to which z-scores do not refer."""
+    out = project("gene_nb")
+    priors = {"text": read_embedding(tmp_path / "text.parquet", "gene_id")}
+    loaded = load_model(out / "model.pt")
+    genes = unseen_genes(loaded.model, priors, np.array(GENES, dtype=object))
+    predicted = predict_left_out(loaded, tmp_path / "tiny.h5ad", priors, genes, CPU).predicted
+    assert predicted is not None
+    assert predicted.std(0).min() > 0
+    assert predicted.mean(0) == pytest.approx(np.zeros(len(genes)), abs=1e-5)

@@ -20,7 +20,7 @@ from sclamp.train.agreement import spaced
 from sclamp.train.checkpoint import Loaded
 from sclamp.train.embed import with_statistics
 from sclamp.train.reconstruction import held_out_rows
-from sclamp.train.scale import comparable, compared_on, measured
+from sclamp.train.scale import comparable, compared_on, measured, space
 from sclamp.types import Batch
 
 Priors = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -114,11 +114,20 @@ def predict_left_out(loaded: Loaded, path: Path, priors: Priors, genes: Sequence
     return LeftOut(
         known=_stacked(parts["known"], inputs.n_genes),
         truth=truth,
-        predicted=_stacked(parts["predicted"], len(genes)) if parts["predicted"] else None,
+        predicted=_about_mean(model, _stacked(parts["predicted"], len(genes))) if parts["predicted"] else None,
         mean=np.zeros(len(genes), np.float32) if compared_on(model) == "scaled" else new_inputs.mean,
         expressed=counted.sum(0) / np.maximum((~np.isnan(truth)).sum(0), 1),
         tuning=_tuning(model, known, inputs, rows),
     )
+
+
+def _about_mean(model: Model, predicted: np.ndarray) -> np.ndarray:
+    """Predictions (cells, new genes) as differences from what each gene has on average, which is what z-scores are.
+
+    Models of z-scores know nothing else of a new gene; models of counts also guess its mean, which is no part of the
+    truth that they are compared with.
+    """
+    return predicted - predicted.mean(0, keepdims=True) if space(model) == "counts" and len(predicted) else predicted
 
 
 def _unknown_off_panel(truth: Tensor, batch: Batch) -> Tensor:
