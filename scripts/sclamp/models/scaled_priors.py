@@ -18,6 +18,11 @@ class ScaledPriors(GradientModel):
     Columns keep their proportions. The mean of each column and that number are of the model's genes, and are stored.
     """
 
+    @property
+    def scales_priors(self) -> bool:
+        """False for a model that reads its gene priors as they are."""
+        return True
+
     def __init__(self, settings: Any, data: DataSpec) -> None:
         super().__init__(settings, data)
         for name, width in data.gene_priors.items():  # no gene prior's name starts with "_"
@@ -26,7 +31,7 @@ class ScaledPriors(GradientModel):
 
     def load_gene_priors(self, priors: Mapping[str, Tensor]) -> None:
         """See `Model`; the priors are kept as the model reads them."""
-        for name in self.data.gene_priors:
+        for name in self.data.gene_priors if self.scales_priors else ():
             center, scale = self._scaling(name)
             center.copy_(priors[name].mean(0))
             scale.copy_((priors[name] - center).square().mean().sqrt().clamp_min(1e-12))

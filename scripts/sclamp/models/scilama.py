@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from sclamp.config.scilama import BetaVAESettings, JointSettings
-from sclamp.models.base import GradientModel, prior_buffer
 from sclamp.models.losses import squared_error
 from sclamp.models.posterior import Draw, Posterior
+from sclamp.models.scaled_priors import ScaledPriors
 from sclamp.models.schedules import LinearWarmup
 from sclamp.models.scilama_sides import CellSide, GeneSide
 from sclamp.types import Batch, DataSpec, Progress, Want
 
 
-class _SciLaMA(GradientModel):
+class _SciLaMA(ScaledPriors):
     """What all modes have: the cell side and the schedule of the KL weight."""
 
     settings: BetaVAESettings
@@ -104,34 +104,16 @@ class Direct(_SciLaMA):
         if not data.gene_priors:
             raise ValueError(f"gene_priors: mode '{settings.mode}' needs at least one gene prior, found none")
         self.genes = GeneSide(settings, list(data.gene_priors.values()))
-        for name, columns in data.gene_priors.items():  # no gene prior's name starts with "_"
-            self.register_buffer(prior_buffer(name, "_center_"), torch.zeros(columns))
-            self.register_buffer(prior_buffer(name, "_scale_"), torch.ones(()))
         width = settings.hidden_dims[0]
         self.residual = None if settings.gene_residual is None else nn.Parameter(torch.zeros(data.n_genes, width))
         by_width = settings.joint_scale == "rsqrt_width"
         self.scale = width**-0.5 if by_width else 1.0
         self.latent_scale = settings.latent_dim**-0.5 if by_width else 1.0
 
-    def load_gene_priors(self, priors: Mapping[str, Tensor]) -> None:
-        """See `Model`; the priors are kept in the scaling that the gene encoders read."""
-        if self.settings.prior_scaling == "standardised":
-            for name in self.data.gene_priors:
-                center, scale = self._prior_scaling(name)
-                center.copy_(priors[name].mean(0))
-                scale.copy_((priors[name] - center).square().mean().sqrt().clamp_min(1e-12))
-        super().load_gene_priors({name: self.scale_gene_prior(name, priors[name]) for name in self.data.gene_priors})
-
-    def scale_gene_prior(self, name: str, vectors: Tensor) -> Tensor:
-        """See `Model`; where priors are standardised, centred and scaled by the model's own genes.
-
-        Each column loses its mean over them and all their values get unit variance: columns keep their proportions.
-        """
-        center, scale = self._prior_scaling(name)
-        return (vectors - center) / scale
-
-    def _prior_scaling(self, name: str) -> tuple[Tensor, Tensor]:
-        return self.get_buffer(prior_buffer(name, "_center_")), self.get_buffer(prior_buffer(name, "_scale_"))
+    @property
+    def scales_priors(self) -> bool:
+        """See `ScaledPriors`."""
+        return self.settings.prior_scaling == "standardised"
 
     def embed_genes(self) -> Tensor:
         """Mean of the fused posterior, (genes, latent)."""
