@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,22 +29,6 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 VAE = {"mode": "beta_vae", "latent_dim": 4, "hidden_dims": [16], "max_epochs": 4, "batch_size": 32, "device": "cpu",
        "epochs_before_beta_warmup": 0, "beta_warmup_rate": 0.0}  # fmt: skip
 LOGISTIC = {"mode": "logistic_regression", "max_epochs": 4, "batch_size": 32, "device": "cpu"}
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    """Run a script; returns its exit status and what it said on stderr."""
-
-    def call(script: str, *arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-        status = 0
-        try:
-            runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return status, capfd.readouterr().err
-
-    return call
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,20 +21,6 @@ from sclamp.train.embed import inputs_of
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SETTINGS = {"mode": "scvi", "latent_dim": 3, "hidden_dims": [8], "max_epochs": 3, "batch_size": 32, "device": "cpu",
             "kl_warmup_epochs": 1}  # fmt: skip
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
-    def call(script: str, *arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
-        status = 0
-        try:
-            runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return status, capfd.readouterr().err
-
-    return call
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,25 +22,6 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 GENES = [f"G{i:04d}" for i in range(60)]
 SMALL = {"latent_dim": 4, "hidden_dims": [16], "max_epochs": 3, "batch_size": 32, "device": "cpu"}
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def run(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., tuple[int, str]]:
-    """Run a script with options; returns its exit status and what it said."""
-
-    def call(script: str, **options: object) -> tuple[int, str]:
-        arguments = [str(part) for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
-        monkeypatch.setattr(sys, "argv", [script, *arguments])
-        status = 0
-        try:
-            runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-        except SystemExit as end:
-            status = int(end.code or 0)
-        return status, capfd.readouterr().err
-
-    return call
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ rule check_dataset:
         f"{DATASET}/logs/check.log",
     benchmark:
         f"{DATASET}/logs/check.benchmark.tsv"
-    conda:
-        "../../envs/sclamp.yaml"
-    threads: 1
     # First, but nothing waits for it: an input that may change without consequences (`ancient`) keeps Snakemake from
     # seeing what else has changed. What cannot be prepared is refused by prepare_cells.py itself.
     priority: 100
+    conda:
+        "../../envs/sclamp.yaml"
+    threads: 1
     resources:
         mem_mb=memory(PLAN, base=1000, per_input_mb=0.5),
         runtime=minutes(PLAN, base=10, per_input_gb=2),
