@@ -106,6 +106,19 @@ def test_every_top_level_key_is_explained_in_the_shipped_config():
             minimal(models={"m": {"mode": "direct", "gene_priors": ["txt"]}}),
             "models.m.gene_priors: gene prior 'txt' does not exist; did you mean 'text'?",
         ),
+        (
+            minimal(models={"m": {"mode": "logistic_regression", "embedding_of": "vea"}, "vae": {"mode": "beta_vae"}}),
+            "models.m.embedding_of: model 'vea' does not exist; did you mean 'vae'?",
+        ),
+        (
+            minimal(models={m: {"mode": "logistic_regression", "embedding_of": "a"} for m in ("a", "b")}),
+            "models.b.embedding_of: 'a' predicts labels; expected a model that embeds cells.",
+        ),
+        (minimal(models={"m": {"mode": "socam"}}), "datasets.d.label: is missing, and to be learned by m."),
+        (
+            minimal(models={"m": {"mode": "scvi", "kl_warmup_epochs": 2, "kl_warmup_steps": 2}}),
+            "models.m: kl_warmup_epochs (2) and kl_warmup_steps (2) are both given",
+        ),
         (minimal(models={"m": {"mode": "pca", "grid": {"latent_dim": 5}}}), "models.m.grid: a mapping of settings"),
         (minimal(models={"control_x": {"mode": "pca"}}), "models.control_x: names that start with 'control_'"),
         (

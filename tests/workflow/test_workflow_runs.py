@@ -133,3 +133,35 @@ def test_slurm_profile_asks_for_gpus_memory_and_time(finished, config):
     assert "mem_mb=" in training
     assert "runtime=" in training
     assert "gpu=" not in fitting.split("resources:")[1].split("\n")[0].replace("slurm_partition=cpu", "")
+
+
+@finished_group
+def test_labels_predicted_from_an_embedding_are_scored_and_drawn(finished, config):
+    config["models"]["types"] = {"mode": "logistic_regression", "embedding_of": "pca", "max_epochs": 60}
+    run = "results/datasets/one/models/types/seed_1"
+    finished.snakemake(f"{run}/scores/classification.parquet", f"{run}/figures/classification.png", config=config)
+    scores = pd.read_parquet(finished.folder / run / "scores/classification.parquet").set_index("metric")
+    assert scores.value["accuracy"] > 0.5  # of three equally frequent types
+    assert set(scores.cells) == {"held_out"}
+    predicted = pd.read_parquet(finished.folder / run / "predictions.parquet")
+    assert len(predicted) == 240
+    assert set(predicted.label) <= {"type_0", "type_1", "type_2"}
+    config["models"]["pca"]["latent_dim"] = 8  # another embedding: other labels
+    again = {name for name, what in finished.jobs(config=config) if "types" in what}
+    assert {"train_model", "predict_labels", "score_classification", "plot_classification"} <= again
+    assert not again & {"export_embeddings", "score_integration", "plot_umap"}
+
+
+@finished_group
+def test_numbers_about_held_out_cells_and_genes_on_request(finished, config):
+    test, genes = (
+        "results/datasets/one/models/beta_vae/seed_1/test.parquet",
+        "results/datasets/one/gene_statistics.parquet",
+    )
+    finished.snakemake(test, genes, config=config)
+    numbers = pd.read_parquet(finished.folder / test).set_index("name")
+    assert set(numbers.split) == {"test"}
+    assert numbers.value["loss"] > 0
+    of_genes = pd.read_parquet(finished.folder / genes)
+    assert of_genes[of_genes.batch.isna()].gene_id.tolist() == [f"GENE{i}" for i in range(120)]
+    assert set(of_genes.batch.dropna()) == {"d0", "d1"}

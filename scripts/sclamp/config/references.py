@@ -26,6 +26,7 @@ def reference_problems(raw: dict[str, Any], models: dict[str, ModelSettings]) ->
         problems += _read_embedding(name, model, models)
         if name.startswith("control_"):
             problems.append(f"models.{name}: names that start with 'control_' are reserved for controls.")
+    problems += _labels(raw.get("datasets"), models)
     problems += _control_priors(raw.get("gene_priors"), priors)
     for dataset in _names(raw.get("markers")):
         if dataset not in _names(raw.get("datasets")):
@@ -45,6 +46,15 @@ def _read_embedding(name: str, model: ModelSettings, models: dict[str, ModelSett
     if of in models and of not in embedders:
         return [f"models.{name}.embedding_of: '{of}' predicts labels; expected a model that embeds cells."]
     return [] if of in embedders else [f"models.{name}.embedding_of: " + unknown("model", of, embedders)]
+
+
+def _labels(datasets: Any, models: dict[str, ModelSettings]) -> list[str]:
+    """Models that predict labels need them in every dataset."""
+    classifiers = [name for name, settings in models.items() if MODES[settings.mode].classifier]
+    if not classifiers or not isinstance(datasets, dict):
+        return []
+    without = [name for name, entry in datasets.items() if isinstance(entry, dict) and not entry.get("label")]
+    return [f"datasets.{name}.label: is missing, and to be learned by {', '.join(classifiers)}." for name in without]
 
 
 def _names(section: Any, default: Iterable[str] = ()) -> tuple[str, ...]:
