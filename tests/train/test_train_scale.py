@@ -212,7 +212,7 @@ def test_left_out_genes_of_a_count_model(tiny_counts: Callable[..., Path], tiny_
     mean, std = all_genes.inputs.mean[50:], all_genes.inputs.std[50:]
     library = inputs.library_size[rows].astype(np.float64)
     z = ((mean_log(share * library[:, None], library) - mean) / std).clip(-10, 10)
-    assert found.predicted == pytest.approx(z, abs=1e-2)
+    assert found.predicted == pytest.approx(z - z.mean(0), abs=1e-2)  # about the mean, which the model guesses
     assert (found.mean == 0).all() and found.tuning.shape == (12, 50)
 
 
