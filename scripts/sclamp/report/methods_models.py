@@ -63,20 +63,21 @@ def _paired(model: Model) -> str:
 
 
 def _scvi(own: list[Model], cite: Citations, versions: dict[str, str]) -> str:
-    names = joined(f"{m.name} ({_likelihood(m)}{_with_priors(m)})" for m in own)
-    return f"Variational autoencoders of raw counts follow scVI {cite('scvi')}, re-implemented in PyTorch: {names}."
+    work = f"follow scVI {cite('scvi')}, re-implemented in PyTorch"
+    return f"Variational autoencoders of raw counts {work}: {_likelihoods(own)}."
 
 
 def _gene_nb(own: list[Model], cite: Citations, versions: dict[str, str]) -> str:
-    names = joined(f"{m.name} ({_likelihood(m)}{_with_priors(m)})" for m in own)
     return (
         "Variational autoencoders of raw counts whose decoder weights are read off gene priors, plus a residual per "
-        f"gene with a learned variance: {names}."
+        f"gene with a learned variance: {_likelihoods(own)}."
     )
 
 
-def _likelihood(model: Model) -> str:
-    return f"{LIKELIHOODS.get(str(model.settings.get('likelihood')), 'unknown')} likelihood"
+def _likelihoods(own: list[Model]) -> str:
+    """The models with the distribution of counts and the gene priors of each."""
+    kinds = {m.name: LIKELIHOODS.get(str(m.settings.get("likelihood")), "unknown") for m in own}
+    return joined(f"{m.name} ({kinds[m.name]} likelihood{_with_priors(m)})" for m in own)
 
 
 def _contrastive(own: list[Model], cite: Citations, versions: dict[str, str]) -> str:
@@ -87,21 +88,20 @@ def _contrastive(own: list[Model], cite: Citations, versions: dict[str, str]) ->
 
 
 def _logistic(own: list[Model], cite: Citations, versions: dict[str, str]) -> str:
-    read = joined(f"{m.name} ({_read(m)})" for m in own)
-    return f"Multinomial logistic regressions with a Laplace prior predict the cell types: {read}."
+    return f"Multinomial logistic regressions with a Laplace prior predict the cell types: {_inputs(own)}."
 
 
 def _socam(own: list[Model], cite: Citations, versions: dict[str, str]) -> str:
-    read = joined(f"{m.name} ({_read(m)})" for m in own)
     return (
         f"Logistic regressions over the Cell Ontology {cite('cell_ontology')}, in which a type's probability is that "
-        f"of all types below it, follow SOCAM {cite('socam')}: {read}."
+        f"of all types below it, follow SOCAM {cite('socam')}: {_inputs(own)}."
     )
 
 
-def _read(model: Model) -> str:
-    of = model.settings.get("embedding_of")
-    return f"on the embedding by {of}" if of else "on expression"
+def _inputs(own: list[Model]) -> str:
+    """The classifiers with what each of them reads."""
+    read = {m.name: m.settings.get("embedding_of") for m in own}
+    return joined(f"{name} ({f'on the embedding by {of}' if of else 'on expression'})" for name, of in read.items())
 
 
 SENTENCES: dict[str, Callable[[list[Model], Citations, dict[str, str]], str]] = {
