@@ -79,7 +79,7 @@ class BetaVAE(_SciLaMA):
             "loss": reconstruction + beta * kl,
             "reconstruction": reconstruction,
             "kl_cells": kl,
-            "beta": reconstruction.new_tensor(beta),
+            "beta": reconstruction.new_full((), beta),
         }
 
     def reconstruct(self, batch: Batch) -> Tensor:
@@ -151,7 +151,7 @@ class Direct(_SciLaMA):
             "reconstruction": error,
             "kl_cells": kl_cells,
             "kl_genes": kl_genes,
-            "beta": error.new_tensor(beta),
+            "beta": error.new_full((), beta),
         }
         loss = error + beta * (self._kl_weight_cells * kl_cells + kl_genes)
         if self._gamma > 0:
