@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+pytest_plugins = ["fault_trials"]
+
 TYPES, BATCHES = ("alpha", "beta", "delta"), ("one", "two")
 
 
