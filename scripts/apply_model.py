@@ -12,7 +12,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from sclamp.core import cli
-from sclamp.core.errors import UserError
 
 
 def main() -> None:
@@ -20,23 +19,15 @@ def main() -> None:
     arguments = cli.parser(__doc__)
     arguments.add_argument("--task", choices=("predict", "validate", "test"), required=True, help="what to write")
     arguments.add_argument("--model", type=Path, required=True, help="model.pt of train_model.py")
-    cells = arguments.add_mutually_exclusive_group(required=True)
-    cells.add_argument("--counts", type=Path, help="genes/SELECTION.h5ad that the model was trained on")
-    cells.add_argument("--data", help="new cells: .h5ad, 10x .h5 or 10x MTX folder with raw counts")
+    cli.add_cells(arguments)
     embedding = arguments.add_mutually_exclusive_group()
     embedding.add_argument("--embedding", type=Path, help="cell_embedding.parquet, for a model that reads one")
     embedding.add_argument("--embedding-model", type=Path, help="model.pt that makes this embedding of the cells")
     arguments.add_argument("--output", type=Path, required=True, help="Parquet to write")
-    arguments.add_argument(
-        "--min-genes-share", type=float, default=0.5, help="least share of the model's genes in --data"
-    )
     arguments.add_argument("--seed", type=int, default=0, help="seed of what a model samples to measure itself")
     arguments.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="where to compute")
-    cli.add_settings(arguments, "settings of --data, as in `datasets` (counts, gene_ids, batch, label, ...)")
     given = arguments.parse_args()
-    settings = cli.read_settings(given.settings)
-    if given.counts and settings:
-        raise UserError("--settings: says how to read --data; --counts needs none.")
+    settings = cli.read_cell_settings(given)
 
     from sclamp.core.files import write_table
     from sclamp.core.provenance import provenance

@@ -18,9 +18,7 @@ def main() -> None:
     """Parse, load, read, compute, write."""
     arguments = cli.parser(__doc__)
     arguments.add_argument("--model", type=Path, required=True, help="model.pt of train_model.py, of a model of counts")
-    cells = arguments.add_mutually_exclusive_group(required=True)
-    cells.add_argument("--counts", type=Path, help="genes/SELECTION.h5ad that the model was trained on")
-    cells.add_argument("--data", help="new cells: .h5ad, 10x .h5 or 10x MTX folder with raw counts")
+    cli.add_cells(arguments)
     arguments.add_argument("--genes", nargs="+", required=True, help="gene ids")
     shown = arguments.add_mutually_exclusive_group()
     shown.add_argument("--in-batches", nargs="+", help="batches in which cells are shown")
@@ -29,21 +27,14 @@ def main() -> None:
     arguments.add_argument("--importance", action="store_true", help="weigh samples by importance, cell by cell")
     arguments.add_argument("--library-size", type=float, default=1e4, help="what a cell's expression sums to")
     arguments.add_argument("--output", type=Path, required=True, help="Parquet to write: cell_id, a column per gene")
-    arguments.add_argument(
-        "--min-genes-share", type=float, default=0.5, help="least share of the model's genes in --data"
-    )
     arguments.add_argument("--seed", type=int, default=0, help="seed of the samples")
     arguments.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu", help="where to compute")
-    cli.add_settings(arguments, "settings of --data, as in `datasets` (counts, gene_ids, batch, ...)")
     given = arguments.parse_args()
-    settings = cli.read_settings(given.settings)
-    problems = ["--settings: says how to read --data; --counts needs none."] if given.counts and settings else []
+    settings = cli.read_cell_settings(given)
     if given.samples < 0 or not given.library_size > 0:
-        problems.append(
+        raise UserError(
             f"--samples {given.samples}, --library-size {given.library_size}: expected 0 or more, and more than 0."
         )
-    if problems:
-        raise UserError(*problems)
 
     from sclamp.core.files import write_table
     from sclamp.core.provenance import provenance

@@ -46,6 +46,25 @@ def read_settings(text: str) -> dict[str, Any]:
     return value
 
 
+def add_cells(arguments: argparse.ArgumentParser) -> None:
+    """Add --counts or --data, --min-genes-share and --settings of the data: the cells that a trained model is shown."""
+    cells = arguments.add_mutually_exclusive_group(required=True)
+    cells.add_argument("--counts", type=Path, help="genes/SELECTION.h5ad that the model was trained on")
+    cells.add_argument("--data", help="new cells: .h5ad, 10x .h5 or 10x MTX folder with raw counts")
+    arguments.add_argument(
+        "--min-genes-share", type=float, default=0.5, help="least share of the model's genes in --data"
+    )
+    add_settings(arguments, "settings of --data, as in `datasets` (counts, gene_ids, batch, label, ...)")
+
+
+def read_cell_settings(given: argparse.Namespace) -> dict[str, Any]:
+    """Read the --settings of `add_cells`; none belong to --counts."""
+    settings = read_settings(given.settings)
+    if given.counts and settings:
+        raise UserError("--settings: says how to read --data; --counts needs none.")
+    return settings
+
+
 def name_and_path(text: str) -> tuple[str, str]:
     """Split NAME=PATH, both of which may hold "=" themselves: where a path that exists begins, else at the first.
 
