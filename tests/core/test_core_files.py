@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,46 @@ def test_a_folder_without_permission_is_named(tmp_path):
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(UserError, match="no permission to write here"), written_aside(tmp_path / "out.txt") as aside:
         aside.write_text("x", encoding="utf-8")
+
+
+def test_a_full_disk_is_known_by_its_words(tmp_path):
+    with pytest.raises(UserError, match="the disk is full"), written_aside(tmp_path / "out.h5ad"):
+        raise RuntimeError("Can't decrement id ref count (errno = 28, error message = 'No space left on device')")
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_the_one_to_be_written(tmp_path):
+    other = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/elsewhere/in.h5ad")
+    with pytest.raises(PermissionError, match=r"/elsewhere/in\.h5ad"), written_aside(tmp_path / "out.txt"):
+        raise other
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "results").touch()
+    with pytest.raises(UserError, match=r"results/out.txt: cannot be written \(File exists\)"):
+        write_json(tmp_path / "results/out.txt", 1)
+
+
+def test_the_longest_names_can_be_written(tmp_path):
+    for name in ("ä" * 125 + ".json", "x" * 255):
+        write_json(tmp_path / name, 1)
+        assert (tmp_path / name).read_text(encoding="utf-8") == "1\n"
+    with pytest.raises(UserError, match=r"cannot be written \(File name too long\)"):
+        write_json(tmp_path / ("x" * 256), 1)
+
+
+def test_leftovers_of_ended_processes_are_removed_and_those_of_others_kept(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE, check=True)
+    host = os.uname().nodename
+    names = [
+        f".old.json.{host}.{int(ended.stdout)}.tmp",
+        f".x.{host}.{os.getppid()}.tmp",
+        ".x.elsewhere.1.tmp",
+        "a.tmp",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    write_json(tmp_path / "new.json", 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], "new.json"])
 
 
 def test_embedding_survives_with_its_provenance(tmp_path):

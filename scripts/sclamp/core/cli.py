@@ -7,10 +7,14 @@ on stderr, without a traceback; anything else is a bug and shows one.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from sclamp.core.errors import UserError
@@ -75,11 +79,41 @@ def name_and_path(text: str) -> tuple[str, str]:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call a script's main function and turn a `UserError` into a message and exit status 1."""
+    """Call a script's main function and turn a `UserError` into a message and exit status 1.
+
+    A signal that asks the process to end does so in the orderly way: what is half written is removed.
+    """
     try:
-        main()
+        with _asked_to_end():
+            main()
     except UserError as error:
         name = Path(sys.argv[0]).name
         print(f"{name}: {len(error.problems)} problem{'s' * (len(error.problems) != 1)}", file=sys.stderr)
         print(*(f"  - {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _asked_to_end() -> Iterator[None]:
+    """Turn signals, unless they are ignored, into `SystemExit` with the status that a shell gives for them."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        restore()  # a second one ends the process at once
+        with contextlib.suppress(OSError):
+            os.write(2, f"{Path(sys.argv[0]).name}: stopped by {signal.Signals(number).name}\n".encode())
+        raise SystemExit(128 + number)
+
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+    before = {number: handler for number in numbers if (handler := signal.getsignal(number)) in usual}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        restore()

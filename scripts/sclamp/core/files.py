@@ -14,31 +14,84 @@ from typing import Any
 from sclamp.core.errors import UserError
 
 METADATA_KEY = b"sclamp"
+_HOST = os.uname().nodename
+_LONGEST_NAME = 255
+"""Bytes that a file's name may have on the usual file systems."""
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EROFS, errno.EPERM}
+_IMPOSSIBLE = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 
 
 @contextlib.contextmanager
 def written_aside(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` and rename it when the block succeeds; on failure leave nothing behind.
 
-    A full disk or a folder without write permission becomes a `UserError` that names the file.
+    What processes that were killed have left in the folder is removed. A full disk, a folder without write permission
+    or a name that is too long becomes a `UserError` that names the file.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = beside(path, f".{_HOST}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
         yield aside
         with open(aside, "rb") as handle:
             os.fsync(handle.fileno())
         aside.replace(path)
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise UserError(f"{path}: the disk is full; nothing was written. Free some space and run again.") from error
-        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
-            raise UserError(f"{path}: no permission to write here ({error.strerror}).") from error
+    except UserError:
+        raise
+    except Exception as error:  # libraries word a full disk in their own ways
+        if (problem := _problem_of_writing(path, aside, error)) is not None:
+            raise UserError(f"{path}: {problem}") from error
         raise
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def beside(path: Path, ending: str) -> Path:
+    """The path of a hidden file beside `path`; of a long name as much as fits."""
+    room = _LONGEST_NAME - len(os.fsencode(ending)) - 1
+    return path.with_name("." + os.fsencode(path.name)[:room].decode(errors="ignore") + ending)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files by processes of this machine that have ended; what cannot be removed stays."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            start, _, process = entry.name.removesuffix(".tmp").rpartition(".")
+            ours = entry.name.endswith(".tmp") and start.endswith(f".{_HOST}") and process.isdigit()
+            if ours and not _runs(int(process)):
+                Path(entry).unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        pass
+    return True
+
+
+def _problem_of_writing(path: Path, aside: Path, error: BaseException) -> str | None:
+    """What keeps `path` from being written, as a sentence; None where the error is about something else."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    for one in chain:
+        number = getattr(one, "errno", None)
+        if number in _FULL or os.strerror(errno.ENOSPC) in str(one):
+            return "the disk is full; nothing was written. Free some space and run again."
+        about = getattr(one, "filename", None)
+        ours = about is not None and Path(os.fsdecode(about)) in {path, aside, *path.parents}
+        if number in _FORBIDDEN and (ours or about is None):  # not: a file that cannot be read
+            return f"no permission to write here ({os.strerror(number)})."
+        if number in _IMPOSSIBLE and ours:
+            return f"cannot be written ({os.strerror(number)})."
+    return None
 
 
 def write_text(path: str | Path, text: str) -> None:
