@@ -32,12 +32,14 @@ def main() -> None:
     from sclamp.core.files import write_json
     from sclamp.core.provenance import provenance
     from sclamp.priors import controls
+    from sclamp.priors.local import localized
     from sclamp.priors.selection import read_selection
     from sclamp.priors.settings import read_prior_settings
     from sclamp.priors.sources import make_vectors, note_of_repetitions
     from sclamp.priors.vectors import GeneVectors, read_vectors, write_vectors
 
     settings = read_prior_settings(cli.read_settings(options.settings))
+    local = localized(settings)
     facts: dict[str, object] = {}
     if settings.source in {"shuffled", "gaussian"}:
         if options.of is None:
@@ -47,8 +49,8 @@ def main() -> None:
         inputs = [options.of]
     elif settings.source in PACKAGES:
         wanted = [read_selection(path).names for path in options.only]
-        genes, facts = make_vectors(settings, wanted, options.cache)
-        paths = (getattr(settings, key, None) for key in ("table", "fasta", "path", "vocabulary"))
+        genes, facts = make_vectors(local, wanted, options.cache)
+        paths = (getattr(local, key, None) for key in ("table", "fasta", "path", "vocabulary"))
         inputs = [path for path in paths if path] + options.only
     else:
         raise UserError(f"source {settings.source} is made from each data set's own genes: use match_gene_prior.py.")

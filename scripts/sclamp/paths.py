@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from sclamp.core.download import is_address
 from sclamp.workflow import Plan
 
 MTX_FILES = ("matrix", "barcodes", "features", "genes")
@@ -30,7 +31,7 @@ class Paths:
         """The user's files of a dataset; none for an https address."""
         files: list[str] = []
         for path in self.plan.datasets[wildcards.dataset].paths:
-            if path.startswith(("http://", "https://")):
+            if is_address(path):
                 continue
             folder = Path(path)
             inside = sorted(str(p) for p in folder.iterdir()) if folder.is_dir() else [path]
@@ -61,10 +62,10 @@ class Paths:
     # --- gene priors ------------------------------------------------------------------------------------------------
 
     def source_files(self, prior: str) -> list[str]:
-        """The user's files that a gene prior is made of."""
+        """The user's files that a gene prior is made of; none for an https address."""
         settings = self.plan.gene_priors[prior]
         fields = (getattr(settings, key, None) for key in ("table", "fasta", "path", "vocabulary"))
-        return [str(value) for value in fields if value]
+        return [str(value) for value in fields if value and not is_address(str(value))]
 
     def matching_files(self, prior: str) -> list[str]:
         """Tables of aliases and orthologs that matching a gene prior reads."""
@@ -219,7 +220,7 @@ class Paths:
         problems = []
         for key, paths in named.items():
             for path in paths:
-                if path.startswith(("http://", "https://")) or Path(path).exists():
+                if is_address(path) or Path(path).exists():
                     continue
                 folder = Path(path).parent
                 beside = [str(p) for p in folder.iterdir()] if folder.is_dir() else []

@@ -73,7 +73,7 @@ def test_priors_of_other_genes_and_broken_ones(tmp_path, raw_file, check, said):
     assert "broken.parquet: cannot be read as a table" in errors
     assert "names.npz: id_column: array 'gene_id' does not exist; did you mean 'genes'? Known: genes." in errors
     skipped = said(report, "skipped")
-    assert "its genes are not known without reading it as a whole" in skipped
+    assert "its genes are not known before it is downloaded or read as a whole" in skipped
     assert "source shuffled: made from the data or from another prior" in skipped
 
 

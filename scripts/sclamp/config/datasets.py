@@ -86,6 +86,9 @@ class Dataset(Section):
     """Expected digest of the file; required for an https address."""
     counts: str = Field("X", pattern="^(X|raw|layers/.+)$")
     """Where the raw counts are: X, raw, or layers/NAME."""
+    fractions: Literal["error", "round"] = "error"
+    """Counts that are not whole, as estimated by Salmon, kallisto or RSEM, or corrected for UMIs: an error, or rounded.
+    Normalised values are an error in any case."""
     gene_ids: str | None = None
     """var column with gene identifiers; null takes the var index."""
     gene_symbols: str | None = None

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sclamp.config.base import Name, Section
+
+_SHA256 = "^[0-9a-f]{64}$"
+
+
+def _need_digest(key: str, path: str, digest: str | None) -> None:
+    if path.startswith(("http://", "https://")) and digest is None:
+        raise ValueError(f"{key} '{path}' is an address: give its sha256, too")
 
 
 class Matching(Section):
@@ -40,7 +47,12 @@ class TextPrior(GenePrior):
 
     source: Literal["text"]
     table: str
-    """TSV or CSV (may be gzipped) or Parquet with one row per gene."""
+    """TSV or CSV (may be gzipped) or Parquet with one row per gene, or JSON of gene -> description; a file or an https
+    address."""
+    sha256: str | None = Field(None, pattern=_SHA256)
+    """Expected digest of the file; required for an https address."""
+    member: str | None = None
+    """File to read inside the zip archive that `table` names."""
     id_column: str = "symbol"
     """Column with gene identifiers."""
     text_column: str = "text"
@@ -53,6 +65,11 @@ class TextPrior(GenePrior):
     """bf16 is about twice as fast on processors and GPUs that have it; vectors differ by about 1%."""
     batch_size: int = Field(16, ge=1)
     """Texts per forward pass."""
+
+    @model_validator(mode="after")
+    def _address_with_digest(self) -> TextPrior:
+        _need_digest("table", self.table, self.sha256)
+        return self
 
 
 class ProteinPrior(GenePrior):
@@ -78,9 +95,12 @@ class FilePrior(GenePrior):
 
     source: Literal["file"]
     path: str
-    """Parquet, CSV/TSV (may be gzipped), npz, pickle of a dict (GenePT's form), torch or safetensors checkpoint."""
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-    """Expected digest of the file."""
+    """Parquet, CSV/TSV (may be gzipped), npz, pickle of a dict (GenePT's form), torch or safetensors checkpoint; a file
+    or an https address."""
+    sha256: str | None = Field(None, pattern=_SHA256)
+    """Expected digest of the file; required for an https address."""
+    member: str | None = None
+    """File to read inside the zip archive that `path` names."""
     id_column: str = "gene_id"
     """Column (Parquet, CSV/TSV) or array (npz) with gene identifiers."""
     embedding_column: str = "embedding"
@@ -89,6 +109,11 @@ class FilePrior(GenePrior):
     """Name of the embedding table inside a checkpoint; null where only one matrix fits the vocabulary."""
     vocabulary: str | None = None
     """JSON of gene -> row (or a list of genes), for a checkpoint."""
+
+    @model_validator(mode="after")
+    def _address_with_digest(self) -> FilePrior:
+        _need_digest("path", self.path, self.sha256)
+        return self
 
 
 class ExpressionPrior(GenePrior):

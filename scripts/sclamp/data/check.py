@@ -95,10 +95,14 @@ def _count_findings(source: Source, dataset: Dataset, seen: Survey) -> list[Find
         message = (
             f"{dataset.counts}: all {verdict.n_values} stored values are counts, the largest is {verdict.largest:g}"
         )
+        if source.n_rounded:
+            message += f"; {source.n_rounded} were not whole and are rounded"
         return [Finding("counts", "ok", message)]
     problem = verdict.problem(dataset.counts)
     places = [name for name, other in source.elsewhere().items() if _starts_with_counts(other)]
     hint = f" Counts seem to be in {' and '.join(places)}: set counts to it." if places else ""
+    if verdict.n_fractional and not verdict.kind and not places:
+        hint = " If they are counts estimated from reads, set fractions: round."
     return [Finding("counts", "error", problem + hint)]
 
 

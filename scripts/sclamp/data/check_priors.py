@@ -30,7 +30,7 @@ def prior_findings(name: str, prior: AnyGenePrior, var: pd.DataFrame) -> list[Fi
     try:
         names = prior_names(prior)
         if names is None:
-            return [Finding(check, "skipped", "its genes are not known without reading it as a whole")]
+            return [Finding(check, "skipped", "its genes are not known before it is downloaded or read as a whole")]
         found = pd.Series([bool(rows) for rows in match_to(genes, names, prior.matching).rows], index=var.index)
     except UserError as error:
         return [Finding(check, "error", f"gene_priors.{name}: {problem}") for problem in error.problems]

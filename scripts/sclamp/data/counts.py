@@ -47,7 +47,7 @@ class CountVerdict:
             fractional = int((values != np.rint(values)).sum()) if values.dtype.kind == "f" else 0
             self.n_fractional += fractional
             if fractional > len(values) / 2 and self._tried < _CELLS_TRIED:
-                self.kind = _looks_like(block) or self.kind
+                self.kind = looks_like(block) or self.kind
                 self._tried += block.shape[0]
         if self.first is None and self._offenders > before:
             self.first = self._find_first(block)
@@ -91,7 +91,7 @@ class CountVerdict:
         return f"counts: {place} does not hold counts: {found}{looks}."
 
 
-def _looks_like(block: sparse.csr_matrix) -> str:
+def looks_like(block: sparse.csr_matrix) -> str:
     """Guess how counts were transformed: undo it, and see whether each cell becomes multiples of one number."""
     if (block.data < 0).mean() > 0.1:
         return "scaled (z-scored), as negative values show"

@@ -17,6 +17,7 @@ import pandas as pd
 from scipy import sparse
 
 from sclamp.config.datasets import Dataset
+from sclamp.core.download import download, is_address
 from sclamp.core.errors import UserError
 from sclamp.core.files import sha256
 from sclamp.data.panels import Panels
@@ -33,6 +34,7 @@ class Source(ABC):
     name: str
     obs: pd.DataFrame
     var: pd.DataFrame
+    n_rounded: int = 0  # values made whole in the last pass over the counts
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -80,6 +82,10 @@ def open_source(dataset: Dataset) -> Iterator[Source]:
     with contextlib.ExitStack() as stack:
         paths = [_local(path, dataset.sha256) for path in dataset.paths]
         sources = [_open(path, dataset.counts, stack) for path in paths]
+        if dataset.fractions == "round":
+            from sclamp.data.rounded import Rounded
+
+            sources = [Rounded(source) for source in sources]
         if len(sources) == 1:
             yield sources[0]
         else:
@@ -90,9 +96,7 @@ def open_source(dataset: Dataset) -> Iterator[Source]:
 
 def _local(path: str, digest: str | None) -> Path:
     """The local file behind a path or address, verified where a digest is given."""
-    if path.startswith(("http://", "https://")):
-        from sclamp.data.download import download
-
+    if is_address(path):
         return download(path, digest or "")
     local = Path(path).expanduser()
     if not local.exists():

@@ -9,8 +9,8 @@ import numpy as np
 
 from sclamp.config.gene_priors import FilePrior
 from sclamp.core.errors import UserError, unknown
-from sclamp.core.files import sha256
 from sclamp.priors.checkpoints import CHECKPOINTS, checkpoint_vectors
+from sclamp.priors.local import localized
 from sclamp.priors.names import OTHER_IDS, GeneNames, names_from
 from sclamp.priors.pickles import read_pickle
 from sclamp.priors.tables import PARQUET, SEPARATORS, need_columns, read_frame, suffix
@@ -19,11 +19,10 @@ from sclamp.priors.vectors import GeneVectors, read_vectors, stacked
 
 def file_vectors(settings: FilePrior) -> GeneVectors:
     """Read a file by its extension. Errors: another digest than `sha256`, an unknown extension, each format's own."""
+    settings = localized(settings)
     path = settings.path
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file." if not Path(path).exists() else f"{path}: a folder, not a file.")
-    if settings.sha256 and (found := sha256(path)) != settings.sha256:
-        raise UserError(f"{path}: sha256 is {found}, expected {settings.sha256}: it is another file, or damaged.")
     kind = suffix(path)
     if kind in PARQUET:
         return read_vectors(path, settings.id_column, settings.embedding_column)

@@ -6,16 +6,21 @@ from pathlib import Path
 
 from sclamp.config.gene_priors import AnyGenePrior, FilePrior, ProteinPrior, TextPrior
 from sclamp.core.errors import UserError
+from sclamp.priors.local import is_far
 from sclamp.priors.names import OTHER_IDS, GeneNames, names_from
-from sclamp.priors.tables import PARQUET, SEPARATORS, need_columns, read_frame, read_header, suffix
+from sclamp.priors.tables import PARQUET, SEPARATORS, need_columns, read_frame, read_header, read_texts, suffix
 
 
 def prior_names(settings: AnyGenePrior) -> GeneNames | None:
     """Names of the genes of a prior, read from its table, sequences or vocabulary.
 
-    None where they are not known without reading the whole file (a pickle), and for priors of a data set's own genes
-    and controls. Errors: those of the source (no such file, missing column, damaged file).
+    None where they are not known without downloading the file or reading all of it (a pickle), and for priors of a
+    data set's own genes and controls. Errors: those of the source (no such file, missing column, damaged file).
     """
+    if isinstance(settings, TextPrior | FilePrior) and is_far(settings):
+        return None
+    if isinstance(settings, TextPrior) and suffix(settings.table) == ".json":
+        return GeneNames(list(read_texts(settings.table)))
     if isinstance(settings, TextPrior):
         return _of_table(settings.table, settings.id_column)
     if isinstance(settings, ProteinPrior):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -67,6 +68,22 @@ def read_frame(path: str | Path, text: tuple[str, ...] = (), only: tuple[str, ..
                 path, sep=separator, converters=types, index_col=False, low_memory=False,
                 usecols=None if only is None else lambda name: name in only,
             )  # fmt: skip
+
+
+def read_texts(path: str | Path) -> dict[str, str]:
+    """Read a JSON of gene -> description; genes with an empty one are left out."""
+    try:
+        value: Any = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}).") from error
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise UserError(f"{path}: a JSON object of gene -> description is expected.")
+    texts = {gene.strip(): text.strip() for gene, text in value.items() if gene.strip() and text.strip()}
+    if not texts:
+        raise UserError(f"{path}: holds no genes.")
+    return texts
 
 
 def read_header(path: str | Path) -> list[str]:

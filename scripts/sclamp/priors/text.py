@@ -12,14 +12,19 @@ from sclamp.config.gene_priors import TextPrior
 from sclamp.core.errors import UserError
 from sclamp.priors.cache import VectorCache
 from sclamp.priors.embed import embed_once, identity
+from sclamp.priors.local import localized
 from sclamp.priors.model_files import ModelFiles, find_model
 from sclamp.priors.names import GeneNames, names_from, text_column
-from sclamp.priors.tables import need_columns, read_frame
+from sclamp.priors.tables import need_columns, read_frame, read_texts, suffix
 from sclamp.priors.vectors import GeneVectors
 
 
 def read_descriptions(settings: TextPrior) -> tuple[GeneNames, list[str]]:
     """Names and texts of the table's genes. Errors: missing columns, rows without identifier or text."""
+    settings = localized(settings)
+    if suffix(settings.table) == ".json":
+        texts_of = read_texts(settings.table)
+        return GeneNames(list(texts_of)), list(texts_of.values())
     columns = {"id_column": settings.id_column, "text_column": settings.text_column}
     table = read_frame(settings.table, text=(settings.id_column, settings.text_column))
     need_columns(settings.table, list(table.columns), columns)
