@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from sclamp.resources import memory, minutes
+from sclamp.resources import input_mb, memory, minutes
 from sclamp.workflow import plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,21 +43,38 @@ def test_retries_stand_in_the_slurm_profile_only():
 
 
 @pytest.fixture
-def doubled():
+def doubled(tmp_path):
+    (tmp_path / "raw.h5ad").write_bytes(bytes(100_000))
     return plan(
         {
-            "datasets": {"d": {"path": "x.h5ad"}},
+            "datasets": {"d": {"path": str(tmp_path / "raw.h5ad")}},
             "models": {"m": {"mode": "pca"}},
             "resources": {"memory_scale": 2.0, "runtime_scale": 3.0},
         }
     )
 
 
-def test_memory_and_time_grow_with_data_attempt_and_scale(doubled):
+def file_of(path, megabytes):
+    with open(path, "wb") as file:
+        file.truncate(int(megabytes * 1e6))
+    return str(path)
+
+
+def test_memory_and_time_grow_with_data_attempt_and_scale(doubled, tmp_path):
     mem_mb, runtime = memory(doubled, base=1000, per_input_mb=2), minutes(doubled, base=10, per_input_gb=5)
-    small, large = SimpleNamespace(size_mb=100), SimpleNamespace(size_mb=4000)
-    assert mem_mb(None, small, 1) == (1000 + 2 * 100) * 2
-    assert mem_mb(None, large, 1) == (1000 + 2 * 4000) * 2
-    assert mem_mb(None, small, 3) == (1000 + 2 * 100) * 2 * 2
-    assert runtime(None, large, 1) == (10 + 5 * 4) * 3 + 1
-    assert runtime(None, large, 2) == (10 + 5 * 4) * 3 * 2 + 1
+    small = [file_of(tmp_path / "a", 60), file_of(tmp_path / "b", 40)]
+    large = [file_of(tmp_path / "c", 4000)]
+    anywhere = SimpleNamespace()
+    assert mem_mb(anywhere, small, 1) == (1000 + 2 * 100) * 2
+    assert mem_mb(anywhere, large, 1) == (1000 + 2 * 4000) * 2
+    assert mem_mb(anywhere, small, 3) == (1000 + 2 * 100) * 2 * 2
+    assert runtime(anywhere, large, 1) == (10 + 5 * 4) * 3 + 1
+    assert runtime(anywhere, large, 2) == (10 + 5 * 4) * 3 * 2 + 1
+
+
+def test_counts_that_are_yet_to_be_made_are_as_large_as_the_users_files(doubled, tmp_path):
+    here, absent = file_of(tmp_path / "here.parquet", 1), str(tmp_path / "cells.h5ad")
+    of_dataset = SimpleNamespace(dataset="d")
+    assert input_mb(doubled, of_dataset, [here, absent]) == pytest.approx(1.1)
+    assert input_mb(doubled, of_dataset, [here, str(tmp_path / "scores.parquet")]) == pytest.approx(1.0)
+    assert input_mb(doubled, SimpleNamespace(), [here, absent]) == pytest.approx(1.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
@@ -22,6 +23,8 @@ from sclamp.train.checkpoint import Unreadable, load_plain, save_plain
 SECONDS_BETWEEN_EPOCH_SAVES = 30.0
 SECONDS_BETWEEN_STEP_SAVES = 600.0
 """Long epochs are also saved in between."""
+SECONDS = "SCLAMP_SECONDS_BETWEEN_SAVES"
+"""Environment variable: save at least this often, where jobs are killed without a word."""
 
 
 class Resume:
@@ -34,6 +37,7 @@ class Resume:
         self.path = Path(path)
         self._identity = {name: json.dumps(value, sort_keys=True) for name, value in identity.items()}
         self._saved = time.monotonic()
+        self._at_most = _seconds_between_saves()
 
     def load(self) -> dict[str, Any] | None:
         """What was saved, or None: nothing there, unreadable, or of other settings, inputs, code or versions."""
@@ -55,8 +59,8 @@ class Resume:
         return dict(state)
 
     def due(self, seconds: float) -> bool:
-        """True when the last save is at least that long ago."""
-        return time.monotonic() - self._saved >= seconds
+        """True when the last save is at least that long ago, or as long as the environment allows."""
+        return time.monotonic() - self._saved >= min(seconds, self._at_most)
 
     def save(self, state: Mapping[str, Any]) -> bool:
         """Write resume.pt aside and rename it; a full disk is told, and no reason to lose the training."""
@@ -71,6 +75,17 @@ class Resume:
     def remove(self) -> None:
         """Remove the file after a training has ended well."""
         self.path.unlink(missing_ok=True)
+
+
+def _seconds_between_saves(environment: Mapping[str, str] = os.environ) -> float:
+    text = environment.get(SECONDS, "inf")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds > 0:
+        raise UserError(f"{SECONDS}: a number of seconds above 0 is expected, found '{text}'.")
+    return seconds
 
 
 def _change(name: str, before: str | None, now: str | None) -> str:
