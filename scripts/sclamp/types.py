@@ -123,13 +123,19 @@ class Gather(Protocol):
     Given rows (m x cells, k) of this process, m any number, it returns (m x all cells, k): process after process, hence
     for m = 1 in the order of the batch. Each process calls it as often as the others, in the same order. Gradients flow
     back into the rows of all processes, such that the gradients of losses that are means over each process's own cells,
-    averaged by its share of the batch, are those of the loss of the whole batch.
+    averaged by its share of the batch, are those of the loss of the whole batch. The process holds `own` of the `total`
+    cells.
     """
 
     start: int
+    own: int
+    total: int
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Rows of all processes."""
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over processes of values of any shape, the same shape for all; gradients as above."""
 
 
 @dataclass

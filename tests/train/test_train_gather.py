@@ -28,6 +28,7 @@ import torch, torch.distributed as dist
 from sclamp.config.contrastive import ContrastiveSettings
 from sclamp.models.contrastive import Contrastive
 from sclamp.models.noise import Noise
+from sclamp.models.whole_batch import part_of_batch
 from sclamp.train.distributed import Processes
 from sclamp.types import Batch, DataSpec, Progress
 rank, count, out = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), sys.argv[1]
@@ -46,14 +47,17 @@ for plain in (False, True):
     if plain and batch.gather is not None:
         inner = batch.gather
         class Plain:
-            start = inner.start
+            start, own, total = inner.start, inner.own, inner.total
+            def sum(self, x):
+                return inner.sum(x.detach()) - x.detach() + x
             def __call__(self, x):
                 own, whole = x, inner(x.detach()).clone()
                 first = len(x) // len(rows) * inner.start
                 return torch.cat([whole[:first], own, whole[first + len(own):]])
         batch.gather = Plain()
     model.zero_grad()
-    parts = model.loss(batch, Progress(0, 1))
+    with part_of_batch(start, len(rows), 13, batch.gather):
+        parts = model.loss(batch, Progress(0, 1))
     parts["loss"].backward()
     share = len(rows) / 13
     losses = processes.summed(torch.stack([parts["loss"], parts["found"]]).detach() * share)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sclamp.models.count_nets import ConditionedLayer
+from sclamp.models.whole_batch import gather_at_hand, whole_moments
 
 MOMENTUM, EPS = 0.1, 1e-3
 """A batch of the data has fewer cells in a step than the step has: its running statistics must be quicker."""
@@ -39,6 +40,7 @@ class BatchwiseNorm(nn.Module):
         sizes = member.sum(0).unsqueeze(1)
         here = member.T @ x / sizes.clamp_min(1)
         spread = member.T @ (x - member @ here).square() / sizes.clamp_min(1)
+        sizes, here, spread = whole_moments(sizes, here, spread, gather_at_hand())
         enough = sizes > 1
         with torch.no_grad():
             unbiased = spread * sizes / (sizes - 1).clamp_min(1)

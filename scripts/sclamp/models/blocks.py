@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from sclamp.models.posterior import Gaussian
+from sclamp.models.whole_batch import BatchNorm, Dropout
 
 
 def activation_class(name: str) -> type[nn.Module]:
@@ -27,7 +28,8 @@ class LayerStyle:
     """How hidden layers look: a linear map, then BatchNorm, LayerNorm, activation and dropout, as far as wanted.
 
     linear_skip: encoders and decoders add a linear map of their inputs to what their hidden layers make.
-    input_dropout: share of an encoder's inputs that are hidden from it.
+    input_dropout: share of an encoder's inputs that are hidden from it. of_cells: rows are cells, which processes share
+    out among them, not genes, which each has.
     """
 
     activation: str = "LeakyReLU"
@@ -36,6 +38,15 @@ class LayerStyle:
     layer_norm: bool = False
     linear_skip: bool = False
     input_dropout: float = 0.0
+    of_cells: bool = True
+
+    def batch_norm_layer(self, width: int) -> nn.Module:
+        """BatchNorm of rows (n, width)."""
+        return BatchNorm(width) if self.of_cells else nn.BatchNorm1d(width)
+
+    def dropout_layer(self, rate: float) -> nn.Module:
+        """Dropout of rows (n, k)."""
+        return Dropout(rate) if self.of_cells else nn.Dropout(rate)
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
@@ -50,12 +61,12 @@ def hidden_layer(inputs: int, outputs: int, style: LayerStyle) -> nn.Sequential:
     """One hidden layer, (n, inputs) -> (n, outputs)."""
     layers: list[nn.Module] = [linear(inputs, outputs)]
     if style.batch_norm:
-        layers.append(nn.BatchNorm1d(outputs))
+        layers.append(style.batch_norm_layer(outputs))
     if style.layer_norm:
         layers.append(nn.LayerNorm(outputs, elementwise_affine=False))
     layers.append(activation_class(style.activation)())
     if style.dropout > 0:
-        layers.append(nn.Dropout(style.dropout))
+        layers.append(style.dropout_layer(style.dropout))
     return nn.Sequential(*layers)
 
 
@@ -81,7 +92,7 @@ class GaussianEncoder(nn.Module):
 
     def __init__(self, inputs: int, hidden: Sequence[int], latent: int, style: LayerStyle, var_eps: float) -> None:
         super().__init__()
-        self.input_dropout = nn.Dropout(style.input_dropout)
+        self.input_dropout = style.dropout_layer(style.input_dropout)
         self.hidden = FCNN([inputs, *hidden], style)
         self.mean = linear(hidden[-1], latent)
         self.log_variance = linear(hidden[-1], latent)

@@ -16,30 +16,11 @@ from torch.nn import functional as F
 from sclamp.config.contrastive import ContrastiveSettings
 from sclamp.models.augmentations import Draws, Range, dropped, noisy, thinned
 from sclamp.models.base import GradientModel, Stream
+from sclamp.models.count_nets import full_precision
 from sclamp.models.noise import NoiseOfRows
 from sclamp.models.nt_xent import nt_xent
-from sclamp.types import Batch, DataSpec, Gather, Progress, Want
-
-
-class WholeBatchNorm(nn.BatchNorm1d):
-    """BatchNorm whose mean and variance are those of the batch on all processes together."""
-
-    of_whole_batch = True
-
-    def forward(self, x: Tensor, gather: Gather | None = None) -> Tensor:
-        """(n, d) -> (n, d)."""
-        if gather is None or not self.training:
-            return super().forward(x)
-        whole = gather(x := x.float())
-        variance, mean = torch.var_mean(whole, 0, correction=0)
-        with torch.no_grad():
-            assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-            assert self.num_batches_tracked is not None
-            self.num_batches_tracked += 1
-            unbiased = variance * (len(whole) / (len(whole) - 1))
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
-        return (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+from sclamp.models.whole_batch import BatchNorm
+from sclamp.types import Batch, DataSpec, Progress, Want
 
 
 class Encoder(nn.Module):
@@ -57,13 +38,13 @@ class Encoder(nn.Module):
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         self.linear = nn.ModuleList(layers)
-        self.norm = nn.ModuleList([WholeBatchNorm(width) for width in widths[1:-1]] if batch_norm else [])
+        self.norm = nn.ModuleList([BatchNorm(width) for width in widths[1:-1]] if batch_norm else [])
 
-    def forward(self, x: Tensor, gather: Gather | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(n, d0) -> (n, dn)."""
         for i, layer in enumerate(self.linear[:-1]):
             x = layer(x)
-            x = F.relu(self.norm[i](x, gather) if self.norm else x)
+            x = F.relu(self.norm[i](x) if self.norm else x)
         result: Tensor = self.linear[-1](x)
         return result
 
@@ -123,7 +104,7 @@ class Contrastive(GradientModel):
         """
         draws: Draws = batch.noise or NoiseOfRows(batch.rows, self._ranks)
         views = torch.cat([self._view(batch, draws), self._view(batch, draws)])
-        z = F.normalize(self.encoder(views, batch.gather).float(), dim=1)
+        z = F.normalize(full_precision(self.encoder(views)), dim=1)
         first, second = z.chunk(2)
         pairs = nt_xent(first, second, self.settings.temperature, batch.gather)
         return {"loss": pairs.loss.mean(), "found": pairs.found.mean()}

@@ -13,6 +13,7 @@ from sclamp.config.count_vae import CountVAESettings
 from sclamp.models.blocks import activation_class, linear
 from sclamp.models.losses import kl_to_standard_normal
 from sclamp.models.posterior import Draw, Gaussian
+from sclamp.models.whole_batch import BatchNorm, Dropout
 from sclamp.types import DataSpec
 
 
@@ -56,12 +57,12 @@ class ConditionedLayer(nn.Module):
         if conditioned and style.covariates:
             self.bias = covariate_bias(style.covariates, outputs, style.covariate_bias_dims, style.activation)
         norms = {
-            "batch": lambda: nn.BatchNorm1d(outputs, momentum=0.01, eps=1e-3),  # as in scvi-tools
+            "batch": lambda: BatchNorm(outputs, momentum=0.01, eps=1e-3),  # as in scvi-tools
             "layer": lambda: nn.LayerNorm(outputs, elementwise_affine=False),
             "none": nn.Identity,
         }
         self.norm: nn.Module = norms[style.norm]()
-        self.after = nn.Sequential(activation_class(style.activation)(), nn.Dropout(style.dropout))
+        self.after = nn.Sequential(activation_class(style.activation)(), Dropout(style.dropout))
 
     def forward(self, x: Tensor, covariates: Tensor) -> Tensor:
         """See the class; covariates (n, c) may have no column."""
@@ -105,7 +106,7 @@ class CountEncoder(nn.Module):
     def __init__(self, settings: CountVAESettings, n_genes: int, n_covariates: int) -> None:
         super().__init__()
         style = net_style(settings, "encoder", n_covariates * settings.encoder_covariates)
-        self.input_dropout = nn.Dropout(settings.input_dropout)
+        self.input_dropout = Dropout(settings.input_dropout)
         self.net = ConditionedNet([n_genes, *settings.hidden_dims], style)
         self.mean = linear(settings.hidden_dims[-1], settings.latent_dim)
         self.log_variance = linear(settings.hidden_dims[-1], settings.latent_dim)

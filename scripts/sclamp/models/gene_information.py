@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sclamp.models.base import Stream
 from sclamp.models.count_nets import Conditions
 from sclamp.models.gene_kernels import in_float32
+from sclamp.models.whole_batch import gather_at_hand
 
 MOMENTUM = 0.02
 REFERENCES = 1024
@@ -32,12 +33,12 @@ class GeneInformation(nn.Module):
         self.register_buffer("gene_counts", torch.ones(n_genes))
         self.register_buffer("gene_measured", torch.ones(n_genes))
         self.register_buffer("batch_shares", torch.full((n_batches,), 1 / max(n_batches, 1)))
-        for name in ("", "_running_mean"):  # by this name processes average them before they validate
+        for name in ("", "_running_mean"):
             self.register_buffer(f"factors{name}", torch.full((width,), 0.5))
             self.register_buffer(f"squares{name}", 0.5 * torch.eye(width))
 
     def train(self, mode: bool = True) -> Self:
-        """Set the training mode; before validation, processes have agreed on what they saw, which is what counts."""
+        """Set the training mode; what was seen up to a validation is what counts until the next one."""
         if not mode:
             for name in ("factors", "squares"):
                 self.get_buffer(name).copy_(self.get_buffer(f"{name}_running_mean"))
@@ -47,9 +48,12 @@ class GeneInformation(nn.Module):
     def see(self, h: Tensor) -> None:
         """Take note of decoded factors (n, width) of a training step."""
         with in_float32([h]):
-            h = h.float()
-            self.get_buffer("factors_running_mean").lerp_(h.mean(0), MOMENTUM)
-            self.get_buffer("squares_running_mean").lerp_(h.T @ h / len(h), MOMENTUM)
+            h = h.to(self.get_buffer("factors"))
+            sums = torch.cat([h.sum(0, keepdim=True), h.T @ h])
+            gather = gather_at_hand()
+            means = sums / len(h) if gather is None else gather.sum(sums) / gather.total
+            self.get_buffer("factors_running_mean").lerp_(means[0], MOMENTUM)
+            self.get_buffer("squares_running_mean").lerp_(means[1:], MOMENTUM)
 
     @torch.no_grad()
     def count(self, stream: Stream, conditions: Conditions) -> None:

@@ -145,9 +145,9 @@ class GeneNB(CountVAE):
         charge = charge if self.batch_bias is None else charge + self.batch_bias.penalty([])
         parts = {"shrinkage": charge / max(self.data.n_cells, 1)}
         if self.adversary is not None:
-            parts["alignment"] = self.settings.alignment_weight * self.adversary(z, batch.batch)
+            parts["alignment"] = self.settings.alignment_weight * self.adversary(z, batch.batch, batch.gather)
         elif self.settings.alignment == "mmd":
-            distance = discrepancy(z, batch.batch, self.conditions.n_batches)
+            distance = discrepancy(z, batch.batch, self.conditions.n_batches, batch.gather)
             parts["alignment"] = self.settings.alignment_weight * distance
         return parts
 
@@ -162,7 +162,7 @@ class GeneNB(CountVAE):
     # --- inside -------------------------------------------------------------------------------------------------------
 
     def _update_is_due(self, progress: Progress) -> bool:
-        """True at the first step of some epochs: there every process has cells, and all have agreed on statistics."""
+        """True at the first step of some epochs, where every process has cells."""
         if progress.epoch == self._asked:  # asking a GPU in every step would make it wait
             return False
         self._asked = progress.epoch

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sclamp.config.scilama import BetaVAESettings, JointSettings
 from sclamp.models.blocks import FactorDecoder, GaussianEncoder, LayerStyle
 from sclamp.models.posterior import FUSIONS, Gaussian, Posterior
+from sclamp.models.whole_batch import Dropout
 
 
 def _style(settings: BetaVAESettings) -> LayerStyle:
@@ -38,7 +39,7 @@ class CellSide(nn.Module):
         inputs = n_genes + n_covariates * self.reads_covariates
         self.encoder = GaussianEncoder(inputs, hidden, latent, style, settings.var_eps)
         self.decoder = FactorDecoder(latent + n_covariates, hidden, style)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.bias = nn.Parameter(torch.zeros(n_genes))
         has_effects = settings.covariate_effects and n_covariates > 0
         self.effects = nn.Parameter(torch.zeros(n_covariates, n_genes)) if has_effects else None
@@ -69,7 +70,7 @@ class GeneSide(nn.Module):
     def __init__(self, settings: JointSettings, prior_widths: list[int]) -> None:
         super().__init__()
         hidden, latent = settings.hidden_dims, settings.latent_dim
-        style = replace(_style(settings), dropout=settings.gene_dropout, input_dropout=0.0)
+        style = replace(_style(settings), dropout=settings.gene_dropout, input_dropout=0.0, of_cells=False)
         self.encoders = nn.ModuleList(
             GaussianEncoder(width, hidden, latent, style, settings.var_eps) for width in prior_widths
         )

@@ -89,18 +89,16 @@ class Processes:
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return int(value)
 
-    def same_statistics(self, model: nn.Module) -> None:
-        """Average what BatchNorm layers have seen, so that all processes evaluate the same model.
+    def same_state(self, model: nn.Module) -> None:
+        """Give all processes what the first one has: parameters and buffers, but gene priors, which each has read.
 
-        Layers that saw the whole batch (`of_whole_batch`) take it from process 0, which has a part of every batch.
+        Equal machines have made them equal already, but for steps on a batch too small to share; linear algebra on
+        machines of another kind may differ in the last bits.
         """
-        for name, value in model.named_buffers():
-            if self.count > 1 and name.endswith(("running_mean", "running_var")):
-                if getattr(model.get_submodule(name.rpartition(".")[0]), "of_whole_batch", False):
+        if self.count > 1:
+            for name, value in model.state_dict().items():
+                if not name.startswith("gene_prior_"):
                     dist.broadcast(value, 0)
-                else:
-                    dist.all_reduce(value)
-                    value /= self.count
 
 
 class Gathering:
@@ -118,6 +116,11 @@ class Gathering:
         assert not rest, "as many rows for each cell"
         whole: Tensor = _Together.apply(rows, times * self.start, times * self.total, self.own / self.total)
         return whole
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over processes."""
+        summed: Tensor = _Summed.apply(values, self.own / self.total)
+        return summed
 
 
 class _Together(torch.autograd.Function):
@@ -142,6 +145,24 @@ class _Together(torch.autograd.Function):
         weighted = gradients[0] * ctx.share
         dist.all_reduce(weighted)
         return weighted[ctx.part] / ctx.share, None, None, None
+
+
+class _Summed(torch.autograd.Function):
+    """Sums over processes; the gradient is weighted as that of `_Together`."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, share: float) -> Tensor:
+        """See the class."""
+        ctx.share, total = share, values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Of the own values."""
+        weighted = gradients[0] * ctx.share
+        dist.all_reduce(weighted)
+        return weighted / ctx.share, None
 
 
 @contextmanager

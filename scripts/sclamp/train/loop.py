@@ -19,6 +19,7 @@ from sclamp.data.batches import EVALUATION_ROWS, Batches
 from sclamp.data.stream import cut, epoch_order
 from sclamp.models.base import GradientModel
 from sclamp.models.noise import Noise, seed_default_generator
+from sclamp.models.whole_batch import part_of_batch
 from sclamp.train.adamw import AdamW
 from sclamp.train.distributed import Processes, check_sizes
 from sclamp.train.monitor import Monitor
@@ -74,6 +75,7 @@ class Training:
         """Train to the end; returns the history, one row per epoch."""
         self._go_on_from_resume()
         standing, settings = self.standing, self.settings
+        self.processes.same_state(self.model)
         with self.interruption.watched():
             while standing.epoch < settings.max_epochs and standing.waited < settings.patience:
                 self._train_epoch()
@@ -101,14 +103,14 @@ class Training:
 
     def _step(self, batch: Batch, start: int, total: int, number: int) -> None:
         """One optimiser step on this process's part of a batch of `total` cells."""
-        device, rank = self.batches.device, self.processes.rank
+        device = self.batches.device
         self.optimizer.clear_gradients()
         bad = torch.zeros_like(self._bad)
         if len(batch):
-            seed_default_generator(device, "dropout", self.seed, number, rank)
+            seed_default_generator(device, "dropout", self.seed, number, 0)
             batch.noise = Noise(self.seed, number, start, total, device)
             batch.gather = self.processes.gathering(total)
-            with self._precision():
+            with self._precision(), part_of_batch(start, len(batch), total, batch.gather):
                 parts = self.model.loss(batch, Progress(self.standing.epoch, self.settings.max_epochs, step=number))
             parts["loss"].backward()
             self.standing.add(parts, len(batch))
@@ -119,6 +121,8 @@ class Training:
         self._bad_step = torch.where((self._bad == 0) & (bad != 0), float(self.standing.step), self._bad_step)
         self._bad = torch.maximum(self._bad, bad)
         self.optimizer.step(skip=self._bad)
+        if self.processes.gathering(total) is None:  # one process had all the cells: only there have layers seen them
+            self.processes.same_state(self.model)
 
     def _check_finite(self, plan: Sequence[np.ndarray], now: bool) -> None:
         on_cpu = self.batches.device.type == "cpu"
@@ -154,7 +158,6 @@ class Training:
 
     def _validate(self) -> dict[str, float]:
         """Mean loss and parts over the validation cells: no dropout, no noise, the same numbers every time."""
-        self.processes.same_statistics(self.model)
         self.model.eval()
         zeros = torch.zeros(len(self.standing.names) + 1, dtype=torch.float64, device=self.batches.device)
         sums = Standing(names=self.standing.names, sums=zeros)
