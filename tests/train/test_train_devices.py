@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +13,27 @@ import pytest
 import torch
 
 from sclamp.core.errors import UserError
-from sclamp.train.devices import Lease, lease_gpu, lock_folder, torch_device
+from sclamp.train.devices import Lease, lease_gpu, torch_device
+from sclamp.train.leases import lock_folder
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+# Says the process's number, its GPU and CUDA_VISIBLE_DEVICES; keeps the lease until it hears a line.
 HOLD = """
-import sys
+import os, sys, time
 from sclamp.train.devices import lease_gpu
 lease = lease_gpu("auto", lambda: {gpus!r}, seconds_between_tries=0.02)
-import os
-print(lease.gpu, os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+{then}
+print(os.getpid(), lease.gpu, os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
 sys.stdin.readline()
+time.sleep({seconds})
+"""
+FORK = """
+child = os.fork()
+if not child:  # it outlives its parent, as workers that load data do for a while
+    os.close(1), os.close(2)
+    time.sleep(600)
+    os._exit(0)
+print(child, flush=True)
 """
 
 
@@ -34,19 +46,26 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 class Job:
-    """A process that leases a GPU and holds it until told to end."""
+    """A process that leases a GPU and holds it until told to end; `then` is run by it after that."""
 
-    def __init__(self, environment: dict[str, str], gpus: list[str], **more: str) -> None:
+    def __init__(self, environment: dict[str, str], gpus: list[str], then: str = "", **more: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", HOLD.format(gpus=gpus)], env={**environment, **more}, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            [sys.executable, "-c", HOLD.format(gpus=gpus, then=then, seconds=0)], env={**environment, **more},
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def gpu(self) -> str:
+    def words(self) -> list[str]:
         assert self.process.stdout is not None
-        leased, visible = self.process.stdout.readline().split()
-        assert leased == visible
+        return self.process.stdout.readline().split()
+
+    def gpu(self) -> str:
+        _, leased, visible = self.words()
+        assert leased in visible.split(",")
         return leased
+
+    def said(self) -> str:
+        assert self.process.stderr is not None
+        return self.process.stderr.readline()
 
     def end(self, kill: bool = False) -> str:
         if kill:
@@ -59,12 +78,142 @@ def test_jobs_spread_over_gpus_and_wait_for_a_free_one(environment: dict[str, st
     first, second = Job(environment, ["0", "1"]), Job(environment, ["0", "1"])
     assert {first.gpu(), second.gpu()} == {"0", "1"}
     third = Job(environment, ["0", "1"])
-    assert third.process.stderr is not None
-    assert "waiting for one of the GPUs 0, 1" in third.process.stderr.readline()
+    assert third.said() == "device: waiting for one of the GPUs 0, 1 (1 job each)\n"
     first.end(kill=True)  # the lease ends with the process, however it ends
     assert third.gpu() in {"0", "1"}
-    third.end()
+    assert "device: leased GPU" in third.end()
     second.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSEGV])
+def test_a_lease_ends_with_its_process_whatever_ends_it(
+    environment: dict[str, str], number: signal.Signals, trials: Any
+):
+    holder = Job(environment, ["0"])
+    holder.gpu()
+    holder.process.send_signal(number)
+    holder.process.communicate(timeout=60)
+    after = Job(environment, ["0"])
+    assert after.gpu() == "0"
+    assert "waiting" not in after.end()
+    trials.survived("killed", f"a lease of a GPU, {number.name}")
+
+
+def test_a_forked_child_that_lives_on_keeps_no_lease(environment: dict[str, str], trials: Any):
+    holder = Job(environment, ["0"], then=FORK)
+    child = int(holder.words()[0])
+    holder.gpu()
+    holder.end(kill=True)
+    try:
+        os.kill(child, 0)  # it is there
+        after = Job(environment, ["0"])
+        assert after.gpu() == "0"
+        assert "waiting" not in after.end()
+    finally:
+        os.kill(child, signal.SIGKILL)
+    trials.survived("killed", "a lease of a GPU, SIGKILL of a parent with a forked child")
+
+
+def test_a_lease_stays_with_a_training_whose_parent_was_killed(environment: dict[str, str], trials: Any):
+    """It computes on that GPU: nobody else may take it before its own end."""
+    program = HOLD.format(gpus=["0"], then="", seconds=600)
+    shell = subprocess.Popen(
+        ["bash", "-c", '"$0" -c "$1"; true', sys.executable, program], env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert shell.stdout is not None
+    orphan = int(shell.stdout.readline().split()[0])
+    shell.kill()
+    shell.wait()
+    waiting = Job(environment, ["0"])
+    try:
+        assert "waiting for one of the GPUs 0" in waiting.said()
+    finally:
+        os.kill(orphan, signal.SIGKILL)
+    assert waiting.gpu() == "0"
+    waiting.end()
+    shell.communicate()
+    trials.survived("killed", "a lease of a GPU, SIGKILL of the parent, then of the training")
+
+
+class Group:
+    """torchrun with processes that hold their leases for ten minutes."""
+
+    def __init__(self, environment: dict[str, str], folder: Path, gpus: list[str], count: int) -> None:
+        script = folder / "hold.py"
+        script.write_text(HOLD.format(gpus=gpus, then="", seconds=600))
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+        self.process = subprocess.Popen(
+            [*launch, str(script)], env={**environment, "OMP_NUM_THREADS": "1"}, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self.count = count
+
+    def leased(self) -> dict[int, tuple[str, str]]:
+        """Number of each process -> its GPU, and all those of the group."""
+        assert self.process.stdout is not None
+        lines = [self.process.stdout.readline().split() for _ in range(self.count)]
+        return {int(pid): (gpu, visible) for pid, gpu, visible in lines}
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_torchruns_on_one_machine_take_different_gpus_and_give_them_back(
+    environment: dict[str, str], tmp_path: Path, trials: Any
+):
+    gpus = ["0", "1", "2"]
+    first = Group(environment, tmp_path, gpus, 2)
+    held = first.leased()
+    visible = next(iter(held.values()))[1]
+    assert sorted(gpu for gpu, _ in held.values()) == sorted(visible.split(","))
+    second = Group(environment, tmp_path, gpus, 2)  # one GPU is left, and it needs two
+    assert second.process.stderr is not None
+    assert any("waiting for 2 of the GPUs 0, 1, 2 (1 job each)" in line for line in second.process.stderr)
+    single = Job(environment, gpus)  # does not overtake it, though one would do
+    assert "waiting for one of the GPUs" in single.said()
+    for pid in held:
+        if held[pid][0] == visible.split(",")[0]:
+            os.kill(pid, signal.SIGKILL)  # torchrun ends the other process
+    again = second.leased()
+    assert len({gpu for gpu, _ in again.values()}) == 2
+    assert single.gpu() not in {gpu for gpu, _ in again.values()}
+    single.end()
+    first.process.communicate(timeout=60)
+    second.end()
+    alone = Job(environment, gpus[:1])
+    assert alone.gpu() == "0"
+    alone.end()
+    trials.survived("killed", "leases of GPUs, SIGKILL of one of two processes under torchrun")
+
+
+def test_jobs_of_several_gpus_do_not_wait_for_each_other(environment: dict[str, str]):
+    """Two at a time want two of three GPUs: one gets them, the other waits and takes them afterwards."""
+    groups = [
+        [
+            Job(environment, ["0", "1", "2"], MASTER_PORT=str(port), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2")
+            for rank in range(2)
+        ]
+        for port in (1, 2)
+    ]
+    taken = []
+    for _ in groups:
+        first = next(group for group in [*groups, *groups] if group and _has_spoken(group[0]))
+        lines = [job.words() for job in first]
+        assert [gpu for _, gpu, _ in lines] == lines[0][2].split(",")
+        taken.append(lines[0][2])
+        for job in first:
+            job.end()
+        groups[groups.index(first)] = []
+    assert len(taken) == 2
+
+
+def _has_spoken(job: Job, seconds: float = 1.0) -> bool:
+    import select
+
+    return bool(select.select([job.process.stdout], [], [], seconds)[0])
 
 
 def test_a_second_slot_opens_when_all_gpus_are_taken_once(environment: dict[str, str]):
@@ -93,6 +242,8 @@ def test_a_gpu_that_a_scheduler_assigned_is_taken_as_it_is(environment: dict[str
 def test_under_torchrun_each_process_takes_its_own(environment: dict[str, str]):
     environment |= {"CUDA_VISIBLE_DEVICES": "4,5", "LOCAL_RANK": "1"}
     assert lease_gpu("auto", list, environment).gpu == "5"
+    assert lease_gpu("auto", list, {**environment, "LOCAL_WORLD_SIZE": "2"}).gpu == "5"
+    assert not list(Path(environment["XDG_RUNTIME_DIR"]).iterdir())
 
 
 @pytest.mark.parametrize("given", [None, "", "-1"])
@@ -119,11 +270,13 @@ def test_a_wrong_number_of_slots(environment: dict[str, str], slots: str):
         lease_gpu("auto", lambda: ["0"], environment)
 
 
-def test_a_torch_without_cuda(monkeypatch: Any, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU here")
+def test_a_gpu_that_torch_cannot_use(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(UserError, match=r"'cuda' was asked for; GPU 0 is there, but torch .* cannot use it"):
-        torch_device("cuda", Lease("0"))
-    assert torch_device("auto", Lease("0")) == torch.device("cpu")
+        torch_device("cuda", Lease("0"), cpu_fallback=True)
+    with pytest.raises(UserError, match=r"GPU 0 is there, but torch .* cannot use it\. .*`cpu_fallback: true`"):
+        torch_device("auto", Lease("0"))
+    assert torch_device("auto", Lease("0"), cpu_fallback=True) == torch.device("cpu")
     assert "cannot use it; running on the CPU" in capsys.readouterr().err
 
 

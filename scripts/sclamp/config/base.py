@@ -49,5 +49,8 @@ class TrainingSettings(ModelSettings):
     Ontology, how far apart batches are, how well a classifier reads the cell types and how far off its errors are."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes a GPU where there is one; cuda fails where there is none."""
+    cpu_fallback: bool = False
+    """Train on the CPU where there is a GPU that torch cannot use. Without it such a training stops, because it could
+    be slow for days unnoticed; a machine without GPUs needs no permission."""
     precision: Literal["32", "bf16"] = "32"
     """bf16 computes matrix products in bfloat16; parameters and sums stay in float32."""

@@ -6,19 +6,17 @@ before CUDA starts in this process, because it works through CUDA_VISIBLE_DEVICE
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from sclamp.core.errors import UserError
+from sclamp.train.leases import FirstProcess, Lock, lock_folder, wait_for_gpus
 
 if TYPE_CHECKING:
     import torch
@@ -33,13 +31,12 @@ class Lease:
     """The right to use a GPU. gpu: its name for CUDA_VISIBLE_DEVICES, None on the CPU. Keep it until the end."""
 
     gpu: str | None
-    _lock: IO[str] | None = field(default=None, repr=False)
+    _locks: list[Lock] = field(default_factory=list, repr=False)
 
     def release(self) -> None:
         """Give the GPU back before the process ends."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        while self._locks:
+            self._locks.pop().close()
 
 
 def list_gpus() -> list[str]:
@@ -60,8 +57,9 @@ def lease_gpu(
 ) -> Lease:
     """Choose a GPU for this process and point CUDA_VISIBLE_DEVICES at it; wait while all are taken.
 
-    wanted: auto, cpu or cuda (`UserError` where there is no GPU). A single GPU that a scheduler has assigned is used as
-    it is; of several visible ones, one is leased. Under torchrun the caller has chosen the GPUs: nothing is leased.
+    wanted: auto, cpu or cuda (`UserError` where there is no GPU). GPUs that a scheduler has assigned, no more than
+    this job has processes, are used as they are; of more, each process gets one by lease. Under torchrun the first
+    process of a machine leases for all of them, so that two jobs never wait for each other's GPUs.
     """
     if wanted == "cpu":
         return Lease(None)
@@ -73,20 +71,22 @@ def lease_gpu(
             raise UserError(f"device: 'cuda' was asked for, but {why}; set `device: auto` to run on the CPU.")
         print(f"device: no GPU ({why}); running on the CPU", file=sys.stderr)
         return Lease(None)
-    if "LOCAL_RANK" in environment or (given is not None and len(gpus) == 1):
-        return Lease(gpus[int(environment.get("LOCAL_RANK", 0)) % len(gpus)])
-    lease = _wait_for_one(gpus, _slots(environment), lock_folder(environment), seconds_between_tries)
-    environment[VISIBLE] = str(lease.gpu)
-    print(f"device: leased GPU {lease.gpu} of {', '.join(gpus)}", file=sys.stderr)
-    return lease
-
-
-def lock_folder(environment: MutableMapping[str, str] = os.environ) -> Path:
-    """The folder of this user's lock files."""
-    root = environment.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    folder = Path(root) / f"sclamp-gpus-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
+    if "LOCAL_RANK" in environment and "LOCAL_WORLD_SIZE" not in environment:  # not torchrun: the caller has chosen
+        return Lease(gpus[int(environment["LOCAL_RANK"]) % len(gpus)])
+    rank, count = (int(environment.get(name, other)) for name, other in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)))
+    if given is not None and len(gpus) <= count:
+        return Lease(gpus[rank % len(gpus)])
+    folder = lock_folder(environment)
+    locks: list[Lock] = []
+    first = FirstProcess(folder, environment)
+    if rank == 0:
+        names, locks = wait_for_gpus(min(count, len(gpus)), gpus, _slots(environment), folder, seconds_between_tries)
+        print(f"device: leased GPU {', '.join(names)} of {', '.join(gpus)}", file=sys.stderr)
+        locks += [first.tell(names)] if count > 1 else []
+    else:
+        names = first.hear(seconds_between_tries)
+    environment[VISIBLE] = ",".join(names)
+    return Lease(names[rank % len(names)], locks)
 
 
 def _slots(environment: MutableMapping[str, str]) -> int:
@@ -96,41 +96,26 @@ def _slots(environment: MutableMapping[str, str]) -> int:
     return int(text)
 
 
-def _wait_for_one(gpus: list[str], slots: int, folder: Path, seconds: float) -> Lease:
-    said = False
-    while True:
-        for slot in range(slots):  # all GPUs before a second job on one of them
-            for gpu in gpus:
-                if (lock := _locked(folder / f"{gpu.replace('/', '_')}.{slot}.lock")) is not None:
-                    return Lease(gpu, lock)
-        if not said:
-            print(f"device: waiting for one of the GPUs {', '.join(gpus)} ({slots} jobs each)", file=sys.stderr)
-            said = True
-        time.sleep(seconds)
+def torch_device(wanted: str, lease: Lease, cpu_fallback: bool = False) -> torch.device:
+    """The device behind a lease, after a check that this torch can use it.
 
-
-def _locked(path: Path) -> IO[str] | None:
-    """The open, locked file, or None while another process holds it."""
-    handle = open(path, "a", encoding="ascii")  # noqa: SIM115 - open for as long as the lease lasts
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.close()
-        return None
-    return handle
-
-
-def torch_device(wanted: str, lease: Lease) -> torch.device:
-    """The device behind a lease, after a check that this torch can use it."""
+    cpu_fallback: whether the CPU may stand in for a GPU that is there; without it that is a `UserError`, because a
+    training that was given a GPU could else be slow for days unnoticed.
+    """
     import torch
 
     if lease.gpu is None:
         return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    lease.release()
     what = f"GPU {lease.gpu} is there, but torch {torch.__version__} cannot use it"
     if wanted == "cuda":
         raise UserError(f"device: 'cuda' was asked for; {what}: install a CUDA build of torch, or set `device: auto`.")
+    if not cpu_fallback:
+        raise UserError(
+            f"device: {what}. Expected a CUDA build of torch that fits the driver (see nvidia-smi); to compute on the "
+            "CPU instead, set `cpu_fallback: true` in model_defaults, or `device: cpu` (--device cpu)."
+        )
     print(f"device: {what}; running on the CPU", file=sys.stderr)
-    lease.release()
     return torch.device("cpu")

@@ -68,7 +68,7 @@ def train(run: Run) -> None:
     with ExitStack() as stack:
         lease = lease_gpu(wanted)
         stack.callback(lease.release)
-        device = torch_device(wanted, lease)
+        device = torch_device(wanted, lease, getattr(run.settings, "cpu_fallback", False))
         group = stack.enter_context(processes(device.type))
         if not group.writes:  # one voice is enough; errors are raised, not printed
             stack.enter_context(redirect_stderr(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
