@@ -56,10 +56,11 @@ def copy_with_embedding(source: Path, target: Path, key: str, embedding: np.ndar
     import h5py
     from anndata.io import write_elem
 
-    from sclamp.core.files import written_aside
+    from sclamp.core.files import SPARE, take_space, written_aside
 
     with written_aside(target) as aside:
         shutil.copyfile(source, aside)
+        take_space(aside, embedding.nbytes + SPARE)
         with h5py.File(aside, "r+") as file:
             write_elem(file, f"obsm/{key}", embedding)
 

@@ -14,6 +14,8 @@ from typing import Any
 from sclamp.core.errors import UserError
 
 METADATA_KEY = b"sclamp"
+SPARE = 1 << 20
+"""Bytes that HDF5 may need for its own tables."""
 _HOST = os.uname().nodename
 _LONGEST_NAME = 255
 """Bytes that a file's name may have on the usual file systems."""
@@ -94,6 +96,18 @@ def _problem_of_writing(path: Path, aside: Path, error: BaseException) -> str | 
     return None
 
 
+def take_space(path: Path, n_bytes: int) -> None:
+    """Make a file longer by this many bytes, with their place on the disk.
+
+    For libraries that cannot cope with a disk that fills up under them: HDF5 cuts off what it does not need.
+    """
+    with open(path, "ab") as file:
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            os.posix_fallocate(file.fileno(), file.tell(), n_bytes)
+        else:
+            file.truncate(file.tell() + n_bytes)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file aside and rename it."""
     with written_aside(path) as aside:
@@ -124,7 +138,7 @@ def write_table(path: str | Path, columns: Any, provenance: dict[str, Any] | Non
         metadata = {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(provenance).encode()}
         table = table.replace_schema_metadata(metadata)
     with written_aside(path) as aside:
-        pq.write_table(table, aside, compression="zstd")
+        pq.write_table(table, aside, compression="zstd", write_page_checksum=True)
 
 
 def read_table(path: str | Path) -> Any:
@@ -135,7 +149,7 @@ def read_table(path: str | Path) -> Any:
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file.")
     try:
-        return pq.read_table(path)
+        return pq.read_table(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path}: cannot be read as Parquet ({error}).") from error
 

@@ -8,6 +8,7 @@ the matrix once.
 from __future__ import annotations
 
 import contextlib
+import errno
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
+from sclamp.core.errors import UserError
+from sclamp.core.files import take_space
 from sclamp.data.h5ad import row_blocks
 from sclamp.data.sources import canonical
 
@@ -43,8 +46,9 @@ class CellsOnDisk:
         self._indptr = np.concatenate([[0], np.cumsum(sizes)])
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sclamp-")))
         n = max(int(self._indptr[-1]), 1)  # an empty file cannot be mapped
-        self._data = np.memmap(folder / "data", dtype=kind, mode="w+", shape=(n,))
-        self._indices = np.memmap(folder / "indices", dtype=np.int32, mode="w+", shape=(n,))
+        _take_space(folder, {"data": n * kind.itemsize, "indices": n * 4})
+        self._data = np.memmap(folder / "data", dtype=kind, mode="r+", shape=(n,))
+        self._indices = np.memmap(folder / "indices", dtype=np.int32, mode="r+", shape=(n,))
         self._fill(chunks())
 
     def _fill(self, chunks: Iterable[Triples]) -> None:
@@ -64,3 +68,18 @@ class CellsOnDisk:
             pointers = self._indptr[cells.start : cells.stop + 1] - first
             arrays = np.array(self._data[first:last]), np.array(self._indices[first:last]), pointers
             yield canonical(sparse.csr_matrix(arrays, shape=(cells.stop - cells.start, self._shape[1])))
+
+
+def _take_space(folder: Path, sizes: dict[str, int]) -> None:
+    """Make files of these sizes in bytes, with their place on the disk: a mapped file that outgrows it is deadly."""
+    try:
+        for name, size in sizes.items():
+            take_space(folder / name, size)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        needed = sum(sizes.values()) / 1e9
+        raise UserError(
+            f"{folder.parent}: the disk is full; about {needed:.3g} GB are needed for temporary files. Free some "
+            "space, or let TMPDIR name a folder on another disk."
+        ) from error

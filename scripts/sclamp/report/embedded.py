@@ -16,7 +16,7 @@ from anndata.io import write_elem
 
 from sclamp.core.cli import name_and_path
 from sclamp.core.errors import UserError
-from sclamp.core.files import provenance_of, read_embedding, read_table, written_aside
+from sclamp.core.files import SPARE, provenance_of, read_embedding, read_table, take_space, written_aside
 from sclamp.core.provenance import provenance
 from sclamp.data.h5ad import opened, read_frame, read_uns
 from sclamp.plot.tables import read_layout
@@ -64,11 +64,21 @@ def assemble(cells: str | Path, runs: Sequence[Run], output: str | Path, code: s
     _check_ids(cells, obs, var, runs)
     with written_aside(output) as aside:
         shutil.copyfile(cells, aside)
+        take_space(aside, SPARE + sum(_space_of(run) for run in runs))
         with h5py.File(aside, "r+") as file:
             stored["embeddings"] = {run.key: _add(file, run, obs, var) for run in runs}
             stored["assembled"] = provenance("assemble_embedded.py", {}, (), code, ("anndata", "h5py"))
             del file["uns/sclamp"]
             write_elem(file, "uns/sclamp", json.dumps(stored))
+
+
+def _space_of(run: Run) -> int:
+    """Bytes that a run's arrays take at most: its tables, and where they come from."""
+    size = 1 << 16
+    for name in ("cell_embedding", "umap", "gene_embedding"):
+        if (path := run.folder / f"{name}.parquet").is_file():
+            size += read_table(path).nbytes
+    return size
 
 
 def _check_ids(cells: str | Path, obs: pd.Index, var: pd.Index, runs: Sequence[Run]) -> None:

@@ -1,0 +1,122 @@
+"""Jobs of a workflow, as its dry run tells them, to be run (and struck) one by one without Snakemake."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from project import Project
+
+UNTRACKED = (".log", ".benchmark.tsv")
+"""Files under the results that tell of a run, not of its result."""
+
+
+class Job(NamedTuple):
+    """One job. inputs, outputs: paths in the project. command: as Snakemake runs it; log: what it writes its words to.
+
+    seconds: how long it took with the rest of the workflow.
+    """
+
+    rule: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    log: str
+    command: str
+    seconds: float
+
+    @property
+    def spoken(self) -> str:
+        """The command with its words on stderr instead of in the log."""
+        return self.command.rpartition(" > ")[0]
+
+
+def jobs_of(project: Project, *arguments: str) -> list[Job]:
+    """All jobs behind the targets, in an order in which they can run; the project has been run."""
+    told = project.snakemake("--dry-run", "--forceall", "--printshellcmds", *arguments)
+    found = []
+    for block in re.split(r"\n(?=(?:local)?rule \w+:)", told)[1:]:
+        command = re.search(r"^Shell command: (.*)$", block, re.MULTILINE)
+        if command and command[1] != "None":
+            rule = block.partition("rule ")[2].partition(":")[0]
+            inputs, outputs = _listed(block, "input"), _listed(block, "output")
+            table = (project.folder / _listed(block, "benchmark")[0]).read_text(encoding="utf-8").split("\n")
+            seconds = float(table[1].split("\t")[0])
+            found.append(Job(rule, inputs, outputs, _listed(block, "log")[0], command[1], seconds))
+    return found
+
+
+def _listed(block: str, name: str) -> tuple[str, ...]:
+    line = re.search(rf"^    {name}: (.*)$", block, re.MULTILINE)
+    return tuple(line[1].split(", ")) if line else ()
+
+
+def one_of_each_rule(jobs: list[Job]) -> list[Job]:
+    """The first job of each rule."""
+    return list({job.rule: job for job in reversed(jobs)}.values())[::-1]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Digest of every file of results, by its path; logs and benchmarks left out."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(UNTRACKED))
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def environment(**more: str) -> dict[str, str]:
+    """What processes of trials run with: one thread, so that trials do not wait for each other."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+
+def run(command: str, folder: Path, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run a job's command in the project to its end."""
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment(), capture_output=True, text=True, timeout=seconds,
+        check=False,
+    )  # fmt: skip
+
+
+def strike(
+    command: list[str], folder: Path, number: signal.Signals, due: Callable[[float], bool], group: bool = True
+) -> int:
+    """Start a command, send a signal when it is due (asked again and again, with the seconds since the start).
+
+    group: to all its processes, or to the first alone. Returns the exit status, negative for a signal.
+    """
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    start = time.monotonic()
+    while process.poll() is None and not due(time.monotonic() - start):
+        time.sleep(0.002)
+    if process.poll() is None:
+        (os.killpg if group else os.kill)(process.pid, number)
+    return process.wait(timeout=300)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
+    """A file system of this size at `folder`; yields a function that changes its size."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root can mount a small disk")
+    mounted = mount("-t", "tmpfs", "-o", f"size={size}", "none", str(folder))
+    if mounted.returncode:
+        pytest.skip(f"this machine lets nobody mount a small disk ({mounted.stderr.strip()})")
+    try:
+        yield lambda new: mount("-o", f"remount,size={new}", str(folder)).check_returncode()
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=False)
+
+
+def mount(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Call mount."""
+    return subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
