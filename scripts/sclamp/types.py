@@ -196,4 +196,3 @@ class Score:
     value: float
     status: Status = "ok"
     reason: str = ""
-    seconds: float = 0.0

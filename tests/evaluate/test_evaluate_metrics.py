@@ -308,5 +308,4 @@ def test_every_outcome_becomes_a_score(compute, status: str, reason: str, capsys
     score = measure("m", "how", compute)
     assert (score.metric, score.implementation, score.status, score.reason) == ("m", "how", status, reason)
     assert (score.value == 0.5) if status == "ok" else np.isnan(score.value)
-    assert score.seconds >= 0
     assert ("Traceback" in capsys.readouterr().err) == reason.startswith("KeyError")

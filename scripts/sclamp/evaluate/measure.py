@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,7 +26,6 @@ def measure(metric: str, implementation: str, compute: Callable[[], float]) -> S
     A `NotApplicable` gives status "not_applicable"; any other error, or a value that is not finite, "failed". Errors
     that are not foreseen are shown with their traceback on stderr.
     """
-    start = time.perf_counter()
     try:
         value, status, reason = float(compute()), "ok", ""
         if not math.isfinite(value):
@@ -39,7 +37,7 @@ def measure(metric: str, implementation: str, compute: Callable[[], float]) -> S
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
         value, status, reason = math.nan, "failed", f"{type(error).__name__}: {error}"
-    return Score(metric, implementation, value, status, reason, time.perf_counter() - start)  # type: ignore[arg-type]
+    return Score(metric, implementation, value, status, reason)  # type: ignore[arg-type]
 
 
 class Measured(NamedTuple):

@@ -24,7 +24,6 @@ COLUMNS = {
     "value": "float64",
     "status": "string",
     "reason": "string",
-    "seconds": "float64",
 }
 """Column -> Arrow type of every score table."""
 
