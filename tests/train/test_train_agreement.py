@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 
 import numpy as np
 import pytest
 
 from sclamp.train.agreement import agreement_table, spaced
-from sclamp.train.report import Report
 
 
 def test_correlations_with_ties_equal_scipy():
@@ -74,20 +72,3 @@ def test_many_cells_are_sampled_evenly():
     assert few[0] == 0
     assert few[-1] == rows[-1]
     assert np.ptp(np.diff(few)) <= 3
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_progress_names_epoch_losses_speed_and_time_left(terminal: bool, monkeypatch: pytest.MonkeyPatch):
-    clock = [100.0]
-    monkeypatch.setattr("sclamp.train.report.time.monotonic", lambda: clock[0])
-    out = io.StringIO()
-    out.isatty = lambda: terminal  # type: ignore[method-assign]
-    report = Report(max_epochs=10, cells_per_epoch=1000, out=out)
-    for epoch in range(2):
-        for step in range(10):
-            clock[0] += 10.0
-            report.step(epoch, (step + 1) * 100, 100)
-        report.epoch({"train_loss": 12.5, "val_loss": 11.25}, best_loss=11.25)
-    last = out.getvalue().splitlines()[-1]
-    assert "epoch 2/10, train loss 12.5, val loss 11.25, best 11.25, 10 cells/s, at most 13 min left" in last
-    assert ("\x1b[K" in out.getvalue()) == terminal

@@ -128,7 +128,7 @@ def test_which_epoch_is_kept(
     model.script, model.first = script, first
     seen: list[Tensor] = []
     training = Training(model, batches, settings, seed=0)
-    training.report.epoch = lambda row, best: seen.append(model.encoder.weight.detach().clone())
+    training.report.epoch = lambda row, best, waited: seen.append(model.encoder.weight.detach().clone())
     history = training.run()
     assert len(history) == epochs
     assert [row["epoch"] for row in history if row["is_best"]] == [kept]

@@ -1,28 +1,124 @@
-"""Progress: a bar on a terminal, sparse lines in a log."""
+"""Progress: one line that renews itself on a terminal, sparse lines in a log."""
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, TypeVar
 
 T = TypeVar("T")
 
+FIRST, BETWEEN, RENEWED = 1.0, 15.0, 0.2
+"""Seconds until the first line of a log, between two of its lines, and between two renewals on a terminal."""
 
-def progress(items: Iterable[T], total: int, what: str, unit: str, seconds_between_lines: float = 15.0) -> Iterator[T]:
-    """Pass items through and report: a bar where stderr is a terminal, otherwise a line now and then."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
 
-        yield from tqdm(items, total=total, desc=what, unit=f" {unit}", leave=False)
-        return
-    start = last = time.monotonic()
-    for done, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - last >= seconds_between_lines:
-            last = now
-            rate = done / (now - start)
-            left = (total - done) / rate
-            print(f"{what}: {done}/{total} {unit}, {rate:.1f} {unit}/s, {left:.0f} s left", file=sys.stderr, flush=True)
+class Line:
+    """Tells how something stands, when it is time to. shown: whether it has said anything."""
+
+    def __init__(self, out: IO[str] | None = None) -> None:
+        """out: standard error unless given."""
+        self._out = out or sys.stderr
+        self._renews = self._out.isatty()
+        self._next = time.monotonic() + (RENEWED if self._renews else FIRST)
+        self.shown = False
+
+    def due(self) -> bool:
+        """Whether it is time to show something: costs a look at the clock."""
+        return time.monotonic() >= self._next
+
+    def show(self, text: str) -> None:
+        """Renew the line on a terminal, add one to a log."""
+        self._next = time.monotonic() + (RENEWED if self._renews else BETWEEN)
+        self.shown = True
+        if self._renews:
+            fitting = text[: shutil.get_terminal_size().columns - 1]  # a line that wraps cannot be renewed
+            print(f"\r\x1b[K{fitting}", end="", file=self._out, flush=True)
+        else:
+            print(text, file=self._out, flush=True)
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        self.clear()
+        print(text, file=self._out, flush=True)
+
+    def clear(self) -> None:
+        """Take the renewed line off the terminal."""
+        if self._renews:
+            print("\r\x1b[K", end="", file=self._out, flush=True)
+
+
+class Progress:
+    """Counts what is done of a known total (0: unknown) and says so now and then."""
+
+    def __init__(self, total: int, what: str, unit: str, out: IO[str] | None = None) -> None:
+        self._total, self._what, self._unit = total, what, unit
+        self._line, self._start, self._done = Line(out), time.monotonic(), 0
+
+    def add(self, n: int = 1) -> None:
+        """So many more are done."""
+        self._done += n
+        if self._line.due():
+            self._line.show(self.text())
+
+    def text(self) -> str:
+        """What is done, how fast, and how long the rest takes at that speed."""
+        rate = self._done / max(time.monotonic() - self._start, 1e-9)
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        if self._total < max(self._done, 1):
+            return f"{self._what}: {self._done:,} {self._unit}, {speed} {self._unit}/s"
+        left = duration((self._total - self._done) / rate) if rate else "unknown time"
+        return f"{self._what}: {self._done:,} of {self._total:,} {self._unit}, {speed} {self._unit}/s, {left} left"
+
+    def end(self) -> None:
+        """Clear the terminal; in a log, say how long it took if anything was said."""
+        if self._line.shown:
+            took = duration(time.monotonic() - self._start)
+            self._line.say(f"{self._what}: {self._done:,} {self._unit} in {took}")
+
+
+def progress(items: Iterable[T], total: int, what: str, unit: str) -> Iterator[T]:
+    """Pass items through and report how many are done."""
+    told = Progress(total, what, unit)
+    try:
+        for item in items:
+            yield item
+            told.add()
+    finally:
+        told.end()
+
+
+@contextlib.contextmanager
+def doing(what: str) -> Iterator[Callable[[str], None]]:
+    """Say what is going on, and for how long, as long as the block lasts: for work that cannot be counted.
+
+    Yields a function that names the part which begins now. A thread speaks, because the work is silent.
+    """
+    line, ended = Line(), threading.Event()
+    parts: list[tuple[str, float]] = [("", time.monotonic())]
+
+    def speak() -> None:
+        while not ended.wait(RENEWED):
+            if line.due():
+                part, since = parts[-1]
+                line.show(f"{what}{part and ': '}{part}, for {duration(time.monotonic() - since)} so far")
+
+    thread = threading.Thread(target=speak, name=what, daemon=True)
+    thread.start()
+    try:
+        yield lambda part: parts.append((part, time.monotonic()))
+    finally:
+        ended.set()
+        thread.join()
+        if line.shown:
+            line.say(f"{what}: done in {duration(time.monotonic() - parts[0][1])}")
+
+
+def duration(seconds: float) -> str:
+    """A time as one says it: 42 s, 13 min, 2.5 h."""
+    if seconds > 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{seconds:.0f} s"

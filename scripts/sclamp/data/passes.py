@@ -7,17 +7,18 @@ from typing import TypeVar
 
 from scipy import sparse
 
-from sclamp.core.progress import progress
+from sclamp.core.progress import Progress
 
 T = TypeVar("T", slice, sparse.csr_matrix, tuple[slice, sparse.csr_matrix])
 
 
 def by_cells(blocks: Iterable[T], n_cells: int, what: str) -> Iterator[T]:
     """Pass blocks (or rows, or pairs of both) through; what: shown with the number of cells that are done."""
-    steps = progress(range(n_cells), n_cells, what, "cells")
-    for item in blocks:
-        yield item
-        rows = item[0] if isinstance(item, tuple) else item
-        for _ in range(rows.stop - rows.start if isinstance(rows, slice) else rows.shape[0]):
-            next(steps, None)
-    next(steps, None)
+    told = Progress(n_cells, what, "cells")
+    try:
+        for item in blocks:
+            yield item
+            rows = item[0] if isinstance(item, tuple) else item
+            told.add(rows.stop - rows.start if isinstance(rows, slice) else rows.shape[0])
+    finally:
+        told.end()

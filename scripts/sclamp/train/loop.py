@@ -26,6 +26,7 @@ from sclamp.train.monitor import Monitor
 from sclamp.train.report import Report
 from sclamp.train.resume import SECONDS_BETWEEN_EPOCH_SAVES, SECONDS_BETWEEN_STEP_SAVES, Interruption, Resume
 from sclamp.train.standing import Standing
+from sclamp.train.tensorboard import EventLog
 from sclamp.types import Batch, Progress
 
 STEPS_BETWEEN_CHECKS = 50
@@ -49,20 +50,21 @@ class Training:
         seed: int,
         resume: Resume | None = None,
         processes: Processes | None = None,
+        events: EventLog | None = None,
     ) -> None:
         """Model and batches are on the same device. resume: without it an interrupted training is lost.
 
         Errors: no training or validation cells, too few for the processes.
         """
         self.model, self.batches, self.settings, self.seed = model, batches, settings, seed
-        self.resume, self.processes = resume, processes or Processes()
+        self.resume, self.processes, self.events = resume, processes or Processes(), events
         self.train_rows, self.val_rows = batches.inputs.rows("train"), batches.inputs.rows("val")
         _check_cells(self.train_rows, self.val_rows)
         check_sizes(len(self.train_rows), settings.batch_size, self.processes.count)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = AdamW(self.parameters, settings.learning_rate, settings.weight_decay)
         self.standing = Standing()
-        self.report = Report(settings.max_epochs, len(self.train_rows))
+        self.report = Report(settings.max_epochs, len(self.train_rows), settings.patience)
         self.monitor: Monitor | None = None
         if settings.monitor and self.processes.writes:  # the others wait: they write no history
             self.monitor = Monitor.of_model(model, batches, self.val_rows)
@@ -75,6 +77,8 @@ class Training:
         """Train to the end; returns the history, one row per epoch."""
         self._go_on_from_resume()
         standing, settings = self.standing, self.settings
+        if self.events:
+            self.events.begin(standing.history)
         self.processes.same_state(self.model)
         with self.interruption.watched():
             while standing.epoch < settings.max_epochs and standing.waited < settings.patience:
@@ -152,7 +156,9 @@ class Training:
                 standing.judge(means["loss"], settings.min_delta, self.model)
         row["learning_rate"] = self._learning_rate()
         standing.end_epoch(row)
-        self.report.epoch(row, standing.best_loss)
+        rate = self.report.epoch(row, standing.best_loss, standing.waited)
+        if self.events:
+            self.events.epoch(row, rate)
         if self.resume and self.processes.writes and self.resume.due(SECONDS_BETWEEN_EPOCH_SAVES):
             self.resume.save(self._state())
 
@@ -161,7 +167,7 @@ class Training:
         self.model.eval()
         zeros = torch.zeros(len(self.standing.names) + 1, dtype=torch.float64, device=self.batches.device)
         sums = Standing(names=self.standing.names, sums=zeros)
-        plan = cut(self.val_rows, EVALUATION_ROWS)
+        plan, seen = cut(self.val_rows, EVALUATION_ROWS), 0
         shares = [self.processes.share(rows)[0] for rows in plan]
         number = (self.standing.epoch + 1) * len(cut(self.train_rows, self.settings.batch_size))
         progress = Progress(self.standing.epoch, self.settings.max_epochs, validation=True, step=number)
@@ -170,6 +176,8 @@ class Training:
                 if len(batch):
                     batch.gather = self.processes.gathering(len(whole))
                     sums.add(self.model.loss(batch, progress), len(batch))
+                seen += len(whole)
+                self.report.validating(self.standing.epoch, seen, len(self.val_rows))
         means = sums.means(self.processes)
         if not np.isfinite(means["loss"]):
             raise NotFinite(
@@ -241,7 +249,7 @@ class Training:
 
     def _end(self) -> list[dict[str, Any]]:
         standing = self.standing
-        rate = f"{self.report.cells_per_second:,.0f} cells/s"
+        rate = self.report.speed()
         if self.take_best():
             kept = f"epoch {standing.best_epoch} (from 0), validation loss {standing.best_loss:.6g}"
             self.report.say(f"trained {standing.epoch} epochs ({rate}); kept {kept}")

@@ -28,6 +28,7 @@ from sclamp.train.devices import lease_gpu, torch_device
 from sclamp.train.distributed import Processes, processes
 from sclamp.train.loop import NotFinite, Training
 from sclamp.train.resume import Resume
+from sclamp.train.tensorboard import EventLog, wanted
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,8 @@ def _train(
 ) -> list[dict[str, Any]]:
     order = "rows" if batches.placement.block_rows is None else f"blocks of {batches.placement.block_rows} rows"
     resume = Resume(_resume_file(run), {**origin, "order of cells": order})
-    training = Training(model, batches, run.settings, run.seed, resume, group)  # type: ignore[arg-type]
+    events = EventLog(run.model.with_name("tensorboard")) if group.writes and wanted() else None
+    training = Training(model, batches, run.settings, run.seed, resume, group, events)  # type: ignore[arg-type]
     if not run.warm_start:
         try:
             model.initialise(batches)
@@ -176,6 +178,9 @@ def _train(
             save_model(kept, model, batches.statistics, origin)
             error.problems.append(f"The best model so far, of epoch {training.standing.best_epoch}, is kept in {kept}.")
         raise
+    finally:
+        if events:
+            events.close()
 
 
 def _origin(run: Run, device: torch.device, group: Processes) -> dict[str, Any]:
