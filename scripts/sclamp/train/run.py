@@ -26,6 +26,7 @@ from sclamp.train.alone import alone
 from sclamp.train.checkpoint import read_content, save_model, start_from
 from sclamp.train.devices import lease_gpu, torch_device
 from sclamp.train.distributed import Processes, processes
+from sclamp.train.finished import bring_back, keep, on_cluster
 from sclamp.train.loop import NotFinite, Training
 from sclamp.train.resume import Resume
 from sclamp.train.tensorboard import EventLog, wanted
@@ -56,6 +57,11 @@ class Run:
         priors = {f"gene prior {n}": p for n, p in self.gene_priors.items()}
         return {"counts": self.counts, **priors, **{role: path for role, path in more.items() if path}}
 
+    @property
+    def outputs(self) -> tuple[Path, Path]:
+        """Files that are written."""
+        return self.model, self.history
+
 
 def train(run: Run) -> None:
     """Fit and write. Errors are `UserError`s; a killed training goes on from resume.pt beside the model.
@@ -78,6 +84,9 @@ def train(run: Run) -> None:
         if group.largest(int(waited and _made(run, origin))):
             print(f"the other process has made {run.model}, as asked for here", file=sys.stderr)
             return
+        if group.largest(int(group.writes and on_cluster() and _brought_back(run, origin))):
+            print(f"an earlier job has made {run.model}, as asked for here", file=sys.stderr)
+            return
         model, batches = _build(run, device)
         if isinstance(model, ClosedFormModel):
             history = _solve(model, batches)
@@ -89,6 +98,8 @@ def train(run: Run) -> None:
             save_model(run.model, model, batches.statistics, origin)
             for leftover in (_resume_file(run), _rescued(run)):
                 leftover.unlink(missing_ok=True)
+            if on_cluster():
+                keep(run.outputs)
 
 
 def _made(run: Run, origin: Mapping[str, Any]) -> bool:
@@ -96,6 +107,17 @@ def _made(run: Run, origin: Mapping[str, Any]) -> bool:
     if not (run.model.is_file() and run.history.is_file()):
         return False
     return json.loads(read_content(run.model)["provenance"]) == json.loads(json.dumps(origin))
+
+
+def _brought_back(run: Run, origin: Mapping[str, Any]) -> bool:
+    """Take what an earlier job has made, where it is what is asked for."""
+    if run.model.is_file() or not bring_back(run.outputs):
+        return False
+    if not _made(run, origin):
+        for file in run.outputs:
+            file.unlink()
+        return False
+    return True
 
 
 def _build(run: Run, device: torch.device) -> tuple[Model, Batches]:
