@@ -276,7 +276,12 @@ def report_plan(planned: Plan) -> str:
 
 
 def options(flag: str, *values: str) -> list[str]:
-    """A command-line option with its values; nothing when there are none."""
+    """A command-line option with its values; nothing when there are none.
+
+    A single value that begins with a dash is joined to the option, which would else be missing one.
+    """
+    if len(values) == 1 and values[0].startswith("-"):
+        return [f"{flag}={values[0]}"]
     return [flag, *values] if values else []
 
 

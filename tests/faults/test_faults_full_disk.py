@@ -16,6 +16,7 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from fault_project import OUT
 from jobs import digests, one_of_each_rule, run, small_disk
 from project import make_dataset
 from scipy import sparse
@@ -202,7 +203,7 @@ def test_a_download_leaves_nothing_half(disk, trials, tmp_path, monkeypatch):
 
 def test_a_job_on_a_full_disk_says_so_and_runs_again(reference, project, trials, whole):
     """Results, and with them the job's log, on a disk with less room than the job's files need."""
-    results = project.folder / "results"
+    results = project.folder / OUT
     kept = shutil.move(results, project.folder / "kept")
     results.mkdir()
     with small_disk(results, "64m") as resize:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 
 import pytest
+from fault_project import OUT
 from fault_trials import Trials
 from jobs import Job, digests, one_of_each_rule, run, strike
 from project import Project
@@ -50,11 +51,11 @@ def _try_job(project: Project, job: Job, number: signal.Signals, expected: dict[
 
     status = strike(["bash", "-c", f"exec env {job.command}"], project.folder, number, due)
     what = f"{job.rule}, {number.name} " + ("at the first file" if first_sign else f"after {moment:.2f} s")
-    struck = digests(project.folder / "results")
+    struck = digests(project.folder / OUT)
     half = [path for path in struck.keys() & expected.keys() if struck[path] != expected[path]]
     left = sorted(path for path in struck.keys() - expected.keys() if not path.endswith("resume.pt"))
     again = run(job.command, project.folder)
-    ended = digests(project.folder / "results")
+    ended = digests(project.folder / OUT)
     log = (project.folder / job.log).read_text(encoding="utf-8")[-1500:]
     if half:
         trials.lost(KIND, what, f"half written: {half}")

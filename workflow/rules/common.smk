@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -31,7 +32,7 @@ DATASET, RUN, OUT = PATHS.dataset, PATHS.run, PATHS.out
 PYTHON = (
     "python"
     if "conda" in str(workflow.deployment_settings.deployment_method).lower()
-    else sys.executable
+    else shlex.quote(sys.executable)
 )
 LAUNCH = (
     PYTHON

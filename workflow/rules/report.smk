@@ -1,5 +1,7 @@
 """The report. Reads: everything under the output folder. Writes: report.html."""
 
+from sclamp.watch.hooks import Watch
+
 
 rule write_report:
     """Write the report."""
@@ -30,11 +32,23 @@ rule write_report:
         " --code {params.code} > {log:q} 2>&1"
 
 
+WATCH = Watch(logger)
+
+
+onstart:
+    WATCH.begins()
+
+
+onsuccess:
+    WATCH.succeeded(PATHS.report)
+
+
 onerror:
     # A report of what exists and what failed, made outside the DAG because its inputs are incomplete.
     import subprocess
 
-    subprocess.run(
+    WATCH.ends()
+    written = subprocess.run(
         [
             PYTHON,
             f"{SCRIPTS}/write_report.py",
@@ -45,7 +59,8 @@ onerror:
         ],
         check=False,
     )
-    print(
-        f"\nSome jobs failed. What exists, and the failed jobs' last lines: {PATHS.report}",
-        file=sys.stderr,
+    WATCH.failed(
+        targets=workflow.dag_settings.targets,
+        without=[rule.name for rule in workflow.rules if not rule.output],
+        report=PATHS.report if written.returncode == 0 else "",
     )
