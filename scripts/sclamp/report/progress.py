@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sclamp.report.plan import Plan, Run
+from sclamp.watch.logs import tail, unfinished
 
-LINES = 15
 EMBEDDING = (("cell_embedding.parquet", "embedding"), ("neighbors.parquet", "neighbours"))
 SCORES = (("scores/integration.parquet", "integration scores"),)
 
@@ -79,7 +79,7 @@ def missing_files(plan: Plan) -> list[str]:
 
 
 def failures(plan: Plan) -> list[Failure]:
-    """Jobs whose log has no benchmark as young as itself: Snakemake writes that file only when a job succeeds."""
+    """Jobs that started and did not end well."""
     folders: list[tuple[Path, str, Run | None]] = [(plan.results / "logs", "", None)]
     folders += [(plan.folder(name) / "logs", name, None) for name in plan.datasets]
     folders += [
@@ -89,18 +89,8 @@ def failures(plan: Plan) -> list[Failure]:
     found = []
     for folder, owner, run in folders:
         for log in sorted(folder.glob("*.log")):
-            benchmark = log.with_suffix(".benchmark.tsv")
-            done = benchmark.is_file() and benchmark.stat().st_mtime >= log.stat().st_mtime
-            if not done and log.name != "report.log":  # the report itself is being written
+            if unfinished(log) and log.name != "report.log":  # the report itself is being written
                 step = log.stem.replace("_", " ")
-                found.append(Failure(f"{owner}: {step}" if owner else step, run, log, _tail(log)))
+                lines = tail(log) or ["(the log is empty)"]
+                found.append(Failure(f"{owner}: {step}" if owner else step, run, log, lines))
     return found
-
-
-def _tail(log: Path) -> list[str]:
-    """The last lines of a log; of a long file only the end is read."""
-    with open(log, "rb") as handle:
-        handle.seek(max(0, log.stat().st_size - 64_000))
-        text = handle.read().decode("utf-8", errors="replace")
-    lines = [line.rsplit("\r", 1)[-1].rstrip()[:2000] for line in text.rstrip().split("\n")]
-    return lines[-LINES:] if any(lines) else ["(the log is empty)"]

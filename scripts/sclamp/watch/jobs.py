@@ -1,0 +1,121 @@
+"""What Snakemake says of its jobs, kept: which run, which are done, which failed and what was said of them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sclamp.watch.logs import unfinished
+
+_LOST_OUTPUT = re.compile(r"in rule \S+ in file .*\nJob (\d+) ")
+
+
+@dataclass
+class Job:
+    """A job as Snakemake announced it. logs: of the rule, then those of a scheduler. said: of its failure."""
+
+    rule: str
+    wildcards: str
+    output: tuple[str, ...]
+    logs: list[Path]
+    shell: str = ""
+    local: bool = True
+    since: float = field(default_factory=time.time)
+    said: str = ""
+
+    @property
+    def name(self) -> str:
+        """Rule and wildcards."""
+        return f"{self.rule} ({self.wildcards})" if self.wildcards else self.rule
+
+
+class Jobs(logging.Handler):
+    """Listens to Snakemake's logger from the moment on that it is added to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = time.time()
+        self.planned: Counter[str] = Counter()
+        self.started: Counter[str] = Counter()
+        self.jobs: dict[int, Job] = {}
+        self.running: set[int] = set()
+        self.failed: set[int] = set()
+        self.done: set[int] = set()
+        self.errors: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take note of an event; of a text that is an error as well."""
+        heard = getattr(self, f"_{getattr(record, 'event', None) or 'text'}", None)
+        if heard is not None:
+            heard(record)
+
+    def _text(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR:
+            self.errors.append(record.getMessage())
+
+    def _error(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        self.errors.append(text)
+        lost = _LOST_OUTPUT.search(text)
+        if lost and int(lost[1]) in self.jobs:  # of this failure Snakemake gives no event of its own
+            self._fails(int(lost[1]), text)
+
+    def _run_info(self, record: Any) -> None:
+        self.planned = Counter({rule: n for rule, n in record.stats.items() if rule != "total"})
+
+    def _job_info(self, record: Any) -> None:
+        number = int(record.jobid)
+        if number not in self.jobs:  # else it is tried again
+            self.started[record.rule_name] += 1
+        wildcards = ", ".join(f"{name}={value}" for name, value in record.wildcards.items())
+        logs = [Path(path) for path in record.log]
+        shell, output = record.shellcmd or "", tuple(record.output)
+        self.jobs[number] = Job(record.rule_name, wildcards, output, logs, shell, bool(record.local))
+        self.running.add(number)
+        self.failed.discard(number)
+
+    def _job_finished(self, record: Any) -> None:
+        number = int(record.job_id)
+        self.running.discard(number)
+        self.failed.discard(number)
+        self.done.add(number)
+
+    def _job_error(self, record: Any) -> None:
+        number = int(record.jobid)
+        if number not in self.jobs:
+            return
+        job = self.jobs[number]
+        job.logs += [Path(path) for path in record.log if Path(path) not in job.logs]
+        if record.indent and not self._failed_in_group(job):  # Snakemake calls every job of a failed group failed
+            self.running.discard(number)
+            return
+        self._fails(number, record.rule_msg or "")
+
+    def _group_error(self, record: Any) -> None:
+        for info in record.job_error_info:
+            job = self.jobs.get(int(info["jobid"]))
+            if job:
+                job.logs += [Path(path) for path in record.aux_logs if Path(path) not in job.logs]
+
+    def _failed_in_group(self, job: Job) -> bool:
+        return any(unfinished(log) and log.stat().st_mtime >= job.since - 1 for log in job.logs[:1])
+
+    def _fails(self, number: int, message: str) -> None:
+        self.jobs[number].said = message
+        self.running.discard(number)
+        self.failed.add(number)
+
+    def said_of(self, job: Job) -> str:
+        """Everything that Snakemake and the scheduler said of a failed job."""
+        return "\n".join([job.said, *(text for text in self.errors if job.shell and job.shell in text)])
+
+    def not_run(self, without: Iterable[str]) -> Counter[str]:
+        """Rule -> how many of its jobs were planned and never started; `without` rules that make nothing."""
+        planned = Counter({rule: n for rule, n in self.planned.items() if rule not in set(without)})
+        return planned - self.started
