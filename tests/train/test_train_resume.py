@@ -159,13 +159,15 @@ def test_leftovers_of_a_killed_write_are_removed(tmp_path: Path):
     assert not leftover.exists()
 
 
-def test_a_second_signal_acts_at_once():
+def test_a_request_may_come_twice_and_a_later_signal_acts_at_once():
     code = (
         "import os, signal, time\n"
-        "from sclamp.train.resume import Interruption\n"
+        "from sclamp.train.resume import SECONDS_OF_ONE_REQUEST, Interruption\n"
         "with Interruption().watched() as i:\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    os.kill(os.getpid(), signal.SIGUSR2)\n"
         "    print(i.signal_number, flush=True)\n"
+        "    time.sleep(SECONDS_OF_ONE_REQUEST)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    time.sleep(60)\n"
     )

@@ -25,6 +25,10 @@ SECONDS_BETWEEN_STEP_SAVES = 600.0
 """Long epochs are also saved in between."""
 SECONDS = "SCLAMP_SECONDS_BETWEEN_SAVES"
 """Environment variable: save at least this often, where jobs are killed without a word."""
+WATCHED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+"""Schedulers send one of these before they kill: SLURM SIGTERM, LSF SIGUSR2."""
+SECONDS_OF_ONE_REQUEST = 2.0
+"""A scheduler tells every process of a job, and torchrun passes it on: the same request comes twice."""
 
 
 class Resume:
@@ -109,13 +113,18 @@ class Interruption:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[Interruption]:
-        """Take SIGTERM, SIGUSR1 and SIGINT as requests to save and stop; a second one acts at once."""
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+        """Take SIGTERM, SIGUSR1, SIGUSR2 and SIGINT as requests to save and stop; a later one acts at once."""
+        before = {number: signal.getsignal(number) for number in WATCHED}
+        asked = 0.0
 
         def remember(number: int, frame: FrameType | None) -> None:
-            self.signal_number = number
-            for each, handler in before.items():
-                signal.signal(each, handler)
+            nonlocal asked
+            if not self.signal_number:
+                self.signal_number, asked = number, time.monotonic()
+            elif time.monotonic() - asked > SECONDS_OF_ONE_REQUEST:
+                for each, handler in before.items():
+                    signal.signal(each, handler)
+                signal.raise_signal(number)
 
         for number in before:
             signal.signal(number, remember)
