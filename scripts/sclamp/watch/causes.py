@@ -103,16 +103,16 @@ def cause_of(said: str, lines: Sequence[str], of_scheduler: Sequence[str] = ()) 
     if words:
         return Cause("unknown", tuple(words[-SHOWN:]), "read the whole log")
     ended = re.search(r"exit status \S+\b|died with \S+", said)
-    why = f"no words in its log{f'; {ended[0]}' if ended else ''}"
-    return Cause("silent", (why,), "run it alone, with the command below, and watch")
+    silence = f"no words in its log{f'; {ended[0]}' if ended else ''}"
+    return Cause("silent", (silence,), "run it alone, with the command below, and watch")
 
 
 def _problems(lines: Sequence[str]) -> list[str]:
-    """What a script listed before it gave up (sclamp.core.cli); the last list of the log."""
+    """What a script listed before it gave up (sclamp.core.cli), or the errors in the table of a check."""
     heads = [i for i, line in enumerate(lines) if re.match(r"\w+\.py: \d+ problems?$", line)]
-    if not heads:
-        return []
-    found = [line.strip().removeprefix("- ") for line in lines[heads[-1] + 1 :] if line.startswith("  ")]
+    listed = [line for line in lines[heads[-1] + 1 :] if line.startswith("  ")] if heads else []
+    found = [line.strip().removeprefix("- ") for line in listed]
+    found = found or [re.sub(r"\s+", " ", line[5:]).strip() for line in lines if line.startswith("ERROR ")]
     return [*found[:SHOWN], f"... and {len(found) - SHOWN} more in the log"] if len(found) > SHOWN else found
 
 

@@ -7,8 +7,12 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from sclamp.watch.jobs import Jobs
+
+if TYPE_CHECKING:
+    from sclamp.watch.live import Live
 
 
 class Watch:
@@ -16,7 +20,7 @@ class Watch:
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._live = None
+        self._live: Live | None = None
         self.jobs = Jobs()
         logger.addHandler(self.jobs)
 

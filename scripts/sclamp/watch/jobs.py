@@ -42,7 +42,6 @@ class Jobs(logging.Handler):
         super().__init__()
         self.start = time.time()
         self.planned: Counter[str] = Counter()
-        self.started: Counter[str] = Counter()
         self.jobs: dict[int, Job] = {}
         self.running: set[int] = set()
         self.failed: set[int] = set()
@@ -71,8 +70,6 @@ class Jobs(logging.Handler):
 
     def _job_info(self, record: Any) -> None:
         number = int(record.jobid)
-        if number not in self.jobs:  # else it is tried again
-            self.started[record.rule_name] += 1
         wildcards = ", ".join(f"{name}={value}" for name, value in record.wildcards.items())
         logs = [Path(path) for path in record.log]
         shell, output = record.shellcmd or "", tuple(record.output)
@@ -115,7 +112,7 @@ class Jobs(logging.Handler):
         """Everything that Snakemake and the scheduler said of a failed job."""
         return "\n".join([job.said, *(text for text in self.errors if job.shell and job.shell in text)])
 
-    def not_run(self, without: Iterable[str]) -> Counter[str]:
-        """Rule -> how many of its jobs were planned and never started; `without` rules that make nothing."""
+    def left(self, without: Iterable[str]) -> Counter[str]:
+        """Rule -> how many of its jobs were planned and neither ended well nor failed; `without` some rules."""
         planned = Counter({rule: n for rule, n in self.planned.items() if rule not in set(without)})
-        return planned - self.started
+        return planned - Counter(self.jobs[number].rule for number in self.done | self.failed)

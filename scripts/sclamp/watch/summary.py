@@ -56,12 +56,14 @@ def _cause(jobs: Jobs, job: Job) -> Cause:
 
 
 def _counts(jobs: Jobs, causes: int, without: Iterable[str]) -> str:
-    lost = jobs.not_run(without)
+    left = jobs.left(without)
     failed = len(jobs.failed)
     for_causes = f", for {causes} reasons" if causes > 1 else ", for one reason" if failed > 1 else ""
     text = f"{_jobs(failed)} failed{for_causes}; " if failed else "The workflow stopped before its end, no job failed; "
     text += f"{_jobs(len(jobs.done))} ended well"
-    return f"{text}; {_jobs(lost.total())} did not run: {_named(lost)}." if lost else f"{text}."
+    if not left:
+        return f"{text}."
+    return f"{text}; {_jobs(left.total())} {'is' if left.total() == 1 else 'are'} still to be done: {_named(left)}."
 
 
 def _jobs(n: int) -> str:
