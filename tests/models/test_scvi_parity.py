@@ -132,7 +132,8 @@ def test_gradients_and_batchnorm_statistics(case: Case):
     for name in case.golden:
         if name.startswith("train.gradnorm."):
             gradient = parameters[ours(name.removeprefix("train.gradnorm."))].grad
-            assert float(gradient.norm()) == pytest.approx(float(case.golden[name]), rel=1e-3, abs=3e-6)
+            size = 0.0 if gradient is None else float(gradient.norm())  # of a bias before BatchNorm: rounding, there
+            assert size == pytest.approx(float(case.golden[name]), rel=1e-3, abs=3e-6)
             checked += 1
     assert checked == len(parameters)
     for name in [n for n in case.golden if n.startswith("train.after.")]:

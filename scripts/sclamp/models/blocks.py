@@ -57,9 +57,20 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
     return layer
 
 
+def before_batch_norm(layer: nn.Linear) -> nn.Linear:
+    """The layer with its bias at rest.
+
+    BatchNorm takes it off again, so that its gradient is nothing but rounding. Adam makes full steps of that: another
+    path on every machine and number of processes, after which the running means, and validation, lag.
+    """
+    layer.bias.requires_grad_(False)
+    return layer
+
+
 def hidden_layer(inputs: int, outputs: int, style: LayerStyle) -> nn.Sequential:
     """One hidden layer, (n, inputs) -> (n, outputs)."""
-    layers: list[nn.Module] = [linear(inputs, outputs)]
+    first = linear(inputs, outputs)
+    layers: list[nn.Module] = [before_batch_norm(first) if style.batch_norm else first]
     if style.batch_norm:
         layers.append(style.batch_norm_layer(outputs))
     if style.layer_norm:

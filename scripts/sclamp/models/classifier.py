@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sclamp.config.classifiers import ClassifierSettings
 from sclamp.models.base import GradientModel
+from sclamp.models.count_nets import full_precision
 from sclamp.types import Batch, DataSpec, Progress, Want
 
 
@@ -79,10 +80,10 @@ class LinearClassifier(GradientModel):
         """(cells, outputs)."""
         if self.data.embedding_width:
             assert batch.embedding is not None, "the batch holds what `wants` names"
-            return self.linear(self.z_scored(batch.embedding)).float()
+            return full_precision(self.linear(self.z_scored(batch.embedding)))
         x = batch.scaled if self.settings.input == "scaled" else batch.lognorm
         assert x is not None, "the batch holds what `wants` names"
-        return self.linear(x).float()
+        return full_precision(self.linear(x))
 
     def embed_cells(self, batch: Batch) -> Tensor:
         """The logits, (cells, outputs)."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sclamp.config.count_vae import CountVAESettings
-from sclamp.models.blocks import activation_class, linear
+from sclamp.models.blocks import activation_class, before_batch_norm, linear
 from sclamp.models.losses import kl_to_standard_normal
 from sclamp.models.posterior import Draw, Gaussian
 from sclamp.models.whole_batch import BatchNorm, Dropout
@@ -52,7 +52,8 @@ class ConditionedLayer(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, style: NetStyle, conditioned: bool) -> None:
         super().__init__()
-        self.linear = linear(inputs, outputs)
+        first = linear(inputs, outputs)
+        self.linear = before_batch_norm(first) if style.norm == "batch" else first
         self.bias = None
         if conditioned and style.covariates:
             self.bias = covariate_bias(style.covariates, outputs, style.covariate_bias_dims, style.activation)
