@@ -32,8 +32,8 @@ rule train_model:
         warm_start=lambda w: options("--warm-start", *PATHS.warm_start(w)),
         embedding=lambda w: options("--embedding", *PATHS.read_embedding(w)),
         code=lambda w: code_of("train_model.py", PLAN.model(w.model).mode),
-    shell:
-        "SCLAMP_JOBS_PER_GPU={PLAN.resources.jobs_per_gpu} {LAUNCH} {SCRIPTS:q}/train_model.py"
+    shell:  # exec: no shell is left that a signal could end before the training has saved
+        "SCLAMP_JOBS_PER_GPU={PLAN.resources.jobs_per_gpu} exec {LAUNCH} {SCRIPTS:q}/train_model.py"
         " --counts {input.counts:q} {params.gene_priors:q} {params.warm_start:q}"
         " {params.embedding:q} --settings {params.settings:q} --seed {wildcards.seed}"
         " --model {output.model:q} --history {output.history:q}"
