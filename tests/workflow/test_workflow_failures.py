@@ -1,20 +1,11 @@
 """The last words of a workflow that failed, and of one that did not; real jobs that end in every way they can."""
 
-import logging
-import os
-import pty
 import re
-import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-
-from sclamp.watch.causes import cause_of
-from sclamp.watch.jobs import Jobs
-from sclamp.watch.summary import Command, failure_summary
 
 pytestmark = pytest.mark.workflow
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -148,35 +139,6 @@ def test_the_end_of_a_run_that_made_the_report_names_it_and_no_other_end_does(mi
     assert "Open the report" not in mini("results/fine", "--dry-run", "--forceall")
 
 
-def on_a_terminal(command, folder, seconds=60):
-    """What a command writes to a terminal of 100 columns."""
-    screen, side = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
-    with subprocess.Popen(command, cwd=folder, stdout=side, stderr=side, env=environment) as process:
-        os.close(side)
-        said, end = b"", time.monotonic() + seconds
-        while time.monotonic() < end:
-            if select.select([screen], [], [], 0.2)[0]:
-                try:
-                    said += os.read(screen, 65536)
-                except OSError:  # the other side is closed
-                    break
-        process.wait(timeout=10)
-    os.close(screen)
-    return said.decode()
-
-
-def test_on_a_terminal_running_jobs_and_their_last_lines_are_shown_and_taken_away_again(mini, tmp_path):
-    command = [sys.executable, "-m", "snakemake", "--cores", "3", "results/fine", "results/silent", "--keep-going"]
-    said = on_a_terminal(command, tmp_path)
-    shown = re.findall(r"--- 0 of 2 jobs done(, 1 failed)?, 1 running, for \d+ s\r\n  fine: step \d of 6\r\n", said)
-    assert len(shown) >= 2
-    assert shown[-1] == ", 1 failed"
-    drawn = said.count("jobs done")
-    assert said.count("\x1b[2A") >= drawn  # each block is taken away: by the next one, or before Snakemake prints
-    assert re.search(r"1 job failed; 1 job ended well\.\r\n", said.rpartition("\x1b[2A")[2])
-
-
 def test_real_failures_of_real_rules(fresh, config):
     (fresh.folder / "two.h5ad").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(200))
     config["datasets"]["two"] = {"path": "two.h5ad", "label": "kind"}
@@ -197,91 +159,3 @@ def test_real_failures_of_real_rules(fresh, config):
     assert "learning_rate" in (fresh.folder / "results/report.html").read_text(encoding="utf-8")
     alone = re.search(r"only this job: (.*)", nan)[1].split()[3:]
     assert len(re.findall(r"^rule ", fresh.snakemake("--dry-run", *alone), flags=re.MULTILINE)) == 1
-
-
-SLURM = "SLURM-job '7' failed, SLURM status is: '{}'."
-STEP = "slurmstepd: error: *** STEP 7.0 CANCELLED AT ... DUE TO TIME LIMIT ***"
-OOM = "slurmstepd: error: Detected 1 oom_kill event in StepId=7.0."
-FULL = ["x.py: 1 problem", "  - a.h5ad: the disk is full; nothing was written."]
-
-
-@pytest.mark.parametrize(
-    ("said", "lines", "of_scheduler", "kind", "first", "todo"),
-    [
-        (SLURM.format("TIMEOUT"), ["epoch 3/200 (4%)"], [], "time", "the time limit", "runtime_scale"),
-        (SLURM.format("OUT_OF_MEMORY"), [], [], "memory", "out of memory", "memory_scale"),
-        (SLURM.format("CANCELLED"), [], [], "stopped", "stopped from outside", "same command"),
-        (SLURM.format("NODE_FAIL"), [], [], "stopped", "stopped from outside", "same command"),
-        ("", ["x"], [STEP], "time", "the time", "runtime"),
-        ("", ["x"], [OOM], "memory", "out of memory", "memory"),
-        ("SLURM sbatch failed. The error message was 'invalid'", [], [], "not submitted", "the sched", "partitions"),
-        ("", ["torch.OutOfMemoryError: CUDA out of memory. Tried to"], [], "device memory", "the GPU's", "batch_size"),
-        ("", FULL, [], "disk", "a.h5ad", "free some"),
-        ("", ["old.py: 1 problem", "  - one", "x.py: 1 problem", "  - two"], [], "input", "two", "correct"),
-        ("", ["ModuleNotFoundError: No module named 'torch'"], [], "installation", "a package", "requirements.txt"),
-        ("", ["some words", "and no more"], [], "unknown", "some words", "whole log"),
-        ("returned non-zero exit status 137.", ["x.py: 1 problem", "  - named"], [], "input", "named", "correct"),
-    ],
-)  # fmt: skip
-def test_signs_of_causes(said, lines, of_scheduler, kind, first, todo):
-    cause = cause_of(said, lines, of_scheduler)
-    assert cause.kind == kind
-    assert cause.why[0].startswith(first)
-    assert todo in cause.todo
-
-
-def event(event, text="", level=logging.INFO, **fields):
-    """A record as Snakemake makes it."""
-    record = logging.LogRecord("snakemake", level, "", 0, text, (), None)
-    vars(record).update(event=event, **fields)
-    return record
-
-
-def test_of_a_failed_group_only_the_job_that_failed_is_named_with_the_words_of_the_scheduler(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    jobs = Jobs()
-    jobs.handle(event("run_info", stats={"find_neighbors": 1, "layout_umap": 1, "plot_umap": 1, "all": 1, "total": 4}))
-    rules = ("find_neighbors", "layout_umap", "plot_umap")
-    infos = []
-    for number, rule in enumerate(rules):
-        common = {"jobid": number, "rule_name": rule, "log": [f"{rule}.log"], "output": [rule], "shellcmd": rule}
-        infos.append(common)
-        jobs.handle(event("job_info", **common, wildcards={"model": "pca"}, local=False))
-    Path("find_neighbors.log").write_text("done\n", encoding="utf-8")
-    Path("find_neighbors.benchmark.tsv").write_text("s\n", encoding="utf-8")
-    Path("layout_umap.log").write_text("UMAP: 3 of 500 epochs\n", encoding="utf-8")
-    Path("slurm.log").write_text("slurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***\n", encoding="utf-8")
-    jobs.handle(event("group_error", "", logging.ERROR, groupid="run", aux_logs=["slurm.log"], job_error_info=infos))
-    for info in infos:
-        jobs.handle(event("job_error", "", logging.ERROR, **info, rule_msg=None, indent=True))
-    text = failure_summary(jobs, Command(["snakemake", "--profile", "slurm", "all"], frozenset(["all"])), ["all"])
-    assert "1. layout_umap (model=pca)\n   why: the time limit was reached\n        slurmstepd: error:" in text
-    assert "   log: layout_umap.log\n   log: slurm.log\n" in text
-    assert "snakemake layout_umap --profile slurm\n" in text
-    assert "1 job failed; 0 jobs ended well; 2 jobs are still to be done: 1 find_neighbors, 1 plot_umap." in text
-    assert "plot_umap (" not in text
-
-
-def test_a_job_that_succeeds_when_tried_again_is_no_failure():
-    jobs = Jobs()
-    info = {"jobid": 1, "rule_name": "train", "log": [], "output": ["m"], "shellcmd": "x"}
-    for _ in range(2):
-        jobs.handle(event("job_info", **info, wildcards={}, local=False))
-        jobs.handle(event("job_error", "", logging.ERROR, **info, rule_msg="", indent=False))
-    assert jobs.failed == {1}
-    jobs.handle(event("job_info", **info, wildcards={}, local=False))
-    assert jobs.failed == set()
-    jobs.handle(event("job_finished", job_id=1))
-    assert (jobs.done, jobs.failed, jobs.running) == ({1}, set(), set())
-
-
-def test_an_end_without_a_failed_job_says_what_snakemake_said():
-    jobs = Jobs()
-    jobs.handle(event("run_info", stats={"train": 2, "total": 2}))
-    jobs.handle(event(None, "WorkflowError:\nthe scheduler does not answer", logging.ERROR))
-    text = failure_summary(jobs, Command(["snakemake"]))
-    assert (
-        "The workflow stopped before its end, no job failed; 0 jobs ended well; 2 jobs are still to be done: 2 train."
-        in text
-    )
-    assert "Snakemake said:\n  WorkflowError:\n  the scheduler does not answer" in text
