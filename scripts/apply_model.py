@@ -35,6 +35,7 @@ def main() -> None:
     from sclamp.train import apply
     from sclamp.train.apply_inputs import Asked, cells_of
     from sclamp.train.checkpoint import load_model
+    from sclamp.train.computed import computed_on
     from sclamp.train.devices import lease_gpu, torch_device
 
     loaded = load_model(given.model)
@@ -52,7 +53,8 @@ def main() -> None:
         table = apply.numbers_table(split, numbers, len(found.inputs.rows(split)))
     how = {"task": given.task, "seed": given.seed, **found.settings}
     files = [given.model, *found.files]
-    write_table(given.output, table, provenance("apply_model.py", how, files, given.code, ("numpy", "torch")))
+    origin = provenance("apply_model.py", how, files, given.code, ("numpy", "torch"), **computed_on(device))
+    write_table(given.output, table, origin)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def main() -> None:
     from sclamp.config.datasets import Dataset
     from sclamp.config.parse import parsed
     from sclamp.core.files import write_json, write_text
-    from sclamp.core.provenance import provenance
+    from sclamp.core.provenance import beside, provenance
     from sclamp.data.check import check_dataset
     from sclamp.data.findings import table
     from sclamp.data.settings import UsedWith
@@ -38,10 +38,12 @@ def main() -> None:
         "status": "failed" if report.failed else "ok",
         "findings": [finding.to_dict() for finding in report.findings],
         "facts": report.facts,
-        "provenance": provenance("check_dataset.py", dataset.model_dump(mode="json"), code=options.code),
     }
-    write_json(options.output, content)
     write_text(options.table, text)
+    settings, packages = dataset.model_dump(mode="json"), ("numpy", "h5py")
+    # Without inputs: to hash a large file takes longer than to check it.
+    origin = provenance("check_dataset.py", settings, (), options.code, packages, beside=beside(options.table))
+    write_json(options.output, {**content, "provenance": origin})
     print(text, end="", file=sys.stderr)
     if report.failed:
         sys.exit(1)

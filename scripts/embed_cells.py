@@ -37,6 +37,7 @@ def main() -> None:
     from sclamp.train import embed
     from sclamp.train.apply_inputs import new_cells
     from sclamp.train.checkpoint import load_model
+    from sclamp.train.computed import computed_on
     from sclamp.train.devices import lease_gpu, torch_device
 
     loaded = load_model(given.model)
@@ -45,7 +46,7 @@ def main() -> None:
     model = loaded.model.to(device)
     embedding = embed.embed_cells(model, Batches(found.inputs, model.wants(), device))
     files = [given.model, *found.files]
-    origin = provenance("embed_cells.py", found.settings, files, given.code, ("numpy", "torch"))
+    origin = provenance("embed_cells.py", found.settings, files, given.code, ("numpy", "torch"), **computed_on(device))
     write_embedding(given.output, "cell_id", found.inputs.cell_ids, embedding, origin)
     if given.h5ad:
         copy_with_embedding(Path(given.data), given.h5ad, f"X_{model.settings.mode}", embedding)

@@ -44,6 +44,7 @@ def main() -> None:
     from sclamp.data.batches import Batches
     from sclamp.train import embed
     from sclamp.train.checkpoint import load_model
+    from sclamp.train.computed import computed_on
     from sclamp.train.devices import lease_gpu, torch_device
     from sclamp.train.layout import write_scilama_layout
 
@@ -55,7 +56,7 @@ def main() -> None:
 
     settings = {"layout": given.layout, "masked_share": given.masked_share, "seed": given.seed}
     files = (given.model, given.counts)
-    origin = provenance("export_embeddings.py", settings, files, given.code, ("numpy", "torch"))
+    origin = provenance("export_embeddings.py", settings, files, given.code, ("numpy", "torch"), **computed_on(device))
     gene_ids = [] if genes is None else model.data.gene_ids
     rows = np.zeros((0, 1), np.float32) if genes is None else genes
     write_embedding(given.cells, "cell_id", inputs.cell_ids, cells, origin)

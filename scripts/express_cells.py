@@ -41,6 +41,7 @@ def main() -> None:
     from sclamp.data.batches import Batches
     from sclamp.train import apply_inputs, express
     from sclamp.train.checkpoint import load_model
+    from sclamp.train.computed import computed_on
     from sclamp.train.devices import lease_gpu, torch_device
 
     loaded = load_model(given.model)
@@ -53,7 +54,8 @@ def main() -> None:
     table = express.express(model, Batches(found.inputs, model.wants(), device), asked)
     how = {**vars(asked), "genes": list(given.genes), **found.settings}
     files = [given.model, *found.files]
-    write_table(given.output, table, provenance("express_cells.py", how, files, given.code, ("numpy", "torch")))
+    origin = provenance("express_cells.py", how, files, given.code, ("numpy", "torch"), **computed_on(device))
+    write_table(given.output, table, origin)
 
 
 if __name__ == "__main__":

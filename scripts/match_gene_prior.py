@@ -44,7 +44,8 @@ def main() -> None:
     shown = settings.model_dump(mode="json")
     origin = provenance("match_gene_prior.py", shown, inputs, options.code, ("numpy", "pyarrow"))
     align.write_aligned(options.output, genes.names.ids, aligned, origin)
-    write_json(options.report, {"source": settings.source, "width": aligned.vectors.shape[1], **report})
+    width = aligned.vectors.shape[1]
+    write_json(options.report, {"source": settings.source, "width": width, **report, "provenance": origin})
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ def main() -> None:
     from sclamp.evaluate.measure import NotApplicable
     from sclamp.evaluate.predictions import read_scored
     from sclamp.plot import classification, style
+    from sclamp.plot.origin import origin
 
     settings = parsed(Figures, cli.read_settings(given.settings))
     scored = read_scored(given.predictions, given.cells)
@@ -28,7 +29,8 @@ def main() -> None:
         figure = style.nothing(title, f"Nothing to show: {scored}.")
     else:
         figure = classification.draw(scored, title)
-    style.save(figure, given.output, settings.dpi)
+    came = origin("plot_classification.py", given, given.predictions, given.cells)
+    style.save(figure, given.output, settings.dpi, came)
 
 
 if __name__ == "__main__":

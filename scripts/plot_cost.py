@@ -23,6 +23,7 @@ def main() -> None:
     from sclamp.config.parse import parsed
     from sclamp.core.errors import UserError
     from sclamp.plot import cost, style
+    from sclamp.plot.origin import origin
 
     settings = parsed(Figures, cli.read_settings(given.settings))
     if not Path(given.results).is_dir():
@@ -32,7 +33,8 @@ def main() -> None:
     else:
         why = f"No benchmark file (*{cost.ENDING}) is below {given.results}: Snakemake writes one when a job has ended."
         figure = style.nothing(given.title, why)
-    style.save(figure, given.output, settings.dpi)
+    came = origin("plot_cost.py", given)
+    style.save(figure, given.output, settings.dpi, came)
 
 
 if __name__ == "__main__":

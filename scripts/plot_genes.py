@@ -30,6 +30,7 @@ def main() -> None:
     from sclamp.core.errors import UserError
     from sclamp.core.files import read_embedding, read_table
     from sclamp.plot import genes, markers, style
+    from sclamp.plot.origin import origin
     from sclamp.plot.tables import require
 
     settings = parsed(Figures, cli.read_settings(given.settings))
@@ -49,7 +50,8 @@ def main() -> None:
     figure = genes.draw(
         genes.layout(embedding), symbols, found, markers.cell_types(given.counts), settings.marker_genes, title
     )
-    style.save(figure, given.output, settings.dpi)
+    came = origin("plot_genes.py", given, given.embedding, given.genes, given.counts, given.markers)
+    style.save(figure, given.output, settings.dpi, came)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ def main() -> None:
     from sclamp.config.parse import parsed
     from sclamp.core.files import read_table
     from sclamp.plot import heatmap, style
+    from sclamp.plot.origin import origin
     from sclamp.plot.tables import read_symbols, require
 
     settings = parsed(Figures, cli.read_settings(given.settings))
@@ -36,7 +37,8 @@ def main() -> None:
             "data has no cell types."
         )
         figure = style.nothing(given.title or "Marker genes", why)
-    style.save(figure, given.output, settings.dpi)
+    came = origin("plot_markers.py", given, given.gene_markers, given.counts, given.genes)
+    style.save(figure, given.output, settings.dpi, came)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ def main() -> None:
     from sclamp.config.parse import parsed
     from sclamp.core.files import read_embedding, read_table
     from sclamp.plot import genes, modules, style
+    from sclamp.plot.origin import origin
     from sclamp.plot.tables import read_symbols, require
 
     settings = parsed(Figures, cli.read_settings(given.settings))
@@ -35,7 +36,8 @@ def main() -> None:
     else:
         why = "No gene belongs to a module: the model has no gene embedding, or too few genes for neighbourhoods."
         figure = style.nothing(given.title or "Gene modules", why)
-    style.save(figure, given.output, settings.dpi)
+    came = origin("plot_modules.py", given, given.embedding, given.modules, given.module_terms, given.genes)
+    style.save(figure, given.output, settings.dpi, came)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ def main() -> None:
     from sclamp.config.parse import parsed
     from sclamp.core.files import read_table
     from sclamp.plot import prior_benefit, style
+    from sclamp.plot.origin import origin
     from sclamp.plot.tables import require
 
     settings = parsed(Figures, cli.read_settings(given.settings))
@@ -36,7 +37,8 @@ def main() -> None:
             "configuration: prior_controls: [shuffled, gaussian, onehot, none] under a model that reads gene priors."
         )
         figure = style.nothing(f"{given.dataset}: what the gene prior adds", why)
-    style.save(figure, given.output, settings.dpi)
+    came = origin("plot_prior_benefit.py", given, given.comparisons)
+    style.save(figure, given.output, settings.dpi, came)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ def main() -> None:
     from sclamp.config.parse import parsed
     from sclamp.core.files import read_table
     from sclamp.plot import ranking, standings, style
+    from sclamp.plot.origin import origin
     from sclamp.plot.tables import require
 
     settings = parsed(Figures, cli.read_settings(given.settings))
@@ -30,7 +31,8 @@ def main() -> None:
     else:
         why = f"{given.intervals} has no total, bio or batch score of this data set: did the scoring of every run fail?"
         figure = style.nothing(f"{given.dataset}: ranking", why)
-    style.save(figure, given.output, settings.dpi)
+    came = origin("plot_ranking.py", given, given.intervals)
+    style.save(figure, given.output, settings.dpi, came)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ def main() -> None:
     from sclamp.config.evaluate import Figures
     from sclamp.config.parse import parsed
     from sclamp.plot import reconstruction, style
+    from sclamp.plot.origin import origin
 
     settings = parsed(Figures, cli.read_settings(given.settings))
     pairs = reconstruction.read_pairs(given.pairs)
@@ -32,7 +33,8 @@ def main() -> None:
             "reconstructed value is NaN."
         )
         figure = style.nothing(given.title or "Reconstruction", why)
-    style.save(figure, given.output, settings.dpi)
+    came = origin("plot_reconstruction.py", given, given.pairs, given.reconstruction, given.imputation)
+    style.save(figure, given.output, settings.dpi, came)
 
 
 if __name__ == "__main__":

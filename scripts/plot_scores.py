@@ -20,12 +20,15 @@ def main() -> None:
     from sclamp.config.parse import parsed
     from sclamp.core.files import read_table
     from sclamp.plot import scores, style
+    from sclamp.plot.origin import origin
     from sclamp.plot.scoreboard import boards, without_extras
 
     settings = parsed(Figures, cli.read_settings(given.settings))
     intervals = read_table(given.intervals).to_pandas() if given.intervals else None
     found = boards(read_table(given.scores).to_pandas(), given.dataset, given.baseline, intervals=intervals)
-    style.save(scores.draw([without_extras(board) for board in found]), given.output, settings.dpi)
+    figure = scores.draw([without_extras(board) for board in found])
+    came = origin("plot_scores.py", given, given.scores, given.intervals)
+    style.save(figure, given.output, settings.dpi, came)
 
 
 if __name__ == "__main__":

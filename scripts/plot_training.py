@@ -24,11 +24,13 @@ def main() -> None:
     from sclamp.config.evaluate import Figures
     from sclamp.config.parse import parsed
     from sclamp.plot import style, training
+    from sclamp.plot.origin import origin
 
     settings = parsed(Figures, cli.read_settings(given.settings))
     named = [cli.name_and_path(text) if "=" in text else (Path(text).parent.name, text) for text in given.history]
     figure = training.draw([training.read_history(name, path) for name, path in named])
-    style.save(figure, given.output, settings.dpi)
+    came = origin("plot_training.py", given, *(path for _, path in named))
+    style.save(figure, given.output, settings.dpi, came)
 
 
 if __name__ == "__main__":

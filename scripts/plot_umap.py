@@ -22,13 +22,16 @@ def main() -> None:
     from sclamp.config.evaluate import Figures
     from sclamp.config.parse import parsed
     from sclamp.plot import cell_scores, style, umap
+    from sclamp.plot.origin import origin
     from sclamp.plot.tables import read_categories, read_layout
 
     settings = parsed(Figures, cli.read_settings(given.settings))
     ids, at = read_layout(given.umap)
     columns, total = read_categories(given.cells, ids, ["label", "batch", "split"])
     scores = cell_scores.read_scores(given.cell_scores, ids) if given.cell_scores else {}
-    style.save(umap.draw(at, columns, given.title, total, scores), given.output, settings.dpi)
+    figure = umap.draw(at, columns, given.title, total, scores)
+    came = origin("plot_umap.py", given, given.umap, given.cells, given.cell_scores)
+    style.save(figure, given.output, settings.dpi, came)
 
 
 if __name__ == "__main__":

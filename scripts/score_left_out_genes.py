@@ -42,6 +42,7 @@ def main() -> None:
     from sclamp.evaluate.left_out import gene_columns, score_left_out
     from sclamp.evaluate.rows import write_scores
     from sclamp.train.checkpoint import load_model
+    from sclamp.train.computed import computed_on
     from sclamp.train.devices import lease_gpu, torch_device
 
     loaded, priors = load_model(given.model), read_gene_priors(paths)
@@ -49,7 +50,7 @@ def main() -> None:
     found, why_not = prediction(loaded, given.counts, priors, device)
 
     files = (given.model, given.counts, *paths.values())
-    origin = provenance("score_left_out_genes.py", {}, files, given.code, ("numpy", "torch"))
+    origin = provenance("score_left_out_genes.py", {}, files, given.code, ("numpy", "torch"), **computed_on(device))
     rows = score_left_out(found, why_not)
     write_scores(given.output, given.dataset, given.model_name, given.seed, rows, origin)
     write_table(given.genes, gene_columns(found), origin)

@@ -22,7 +22,7 @@ def main() -> None:
     import pyarrow as pa
 
     from sclamp.core.files import write_table
-    from sclamp.core.provenance import provenance
+    from sclamp.core.provenance import beside, provenance
     from sclamp.evaluate.resampled import read_resampled
     from sclamp.evaluate.rows import read_scores
     from sclamp.evaluate.summary import prior_pairs, summarize
@@ -31,15 +31,15 @@ def main() -> None:
     scores = read_scores(given.scores)
     summary = summarize(scores.to_pandas(), read_resampled(given.replicates), given.baseline, pairs)
     table = scores.append_column("calibrated", pa.array(summary.scores["calibrated"].to_numpy()))
-    # Many inputs have the same name: they are told apart by what is in the rows, and hashed by what they hold.
     settings = {"baseline": given.baseline, "prior_controls": pairs}
-    origin = provenance("summarize_scores.py", settings, [], given.code, ["pyarrow", "numpy", "scipy"])
-    write_table(given.output, table, origin)
+    files = sorted([*given.scores, *given.replicates])
+    origin = provenance("summarize_scores.py", settings, files, given.code, ["pyarrow", "numpy", "scipy", "pandas"])
     write_csv(given.csv, summary.scores)
+    write_table(given.output, table, {**origin, "beside": beside(given.csv)})
     for frame, path in ((summary.intervals, given.intervals), (summary.comparisons, given.comparisons)):
         if path:
-            write_table(path, frame, origin)
-            write_csv(Path(path).with_suffix(".csv"), frame)
+            write_csv(csv := Path(path).with_suffix(".csv"), frame)
+            write_table(path, frame, {**origin, "beside": beside(csv)})
     totals = summary.intervals[summary.intervals["metric"] == "total"]
     for row in totals[totals["below_control"] != ""].itertuples():
         print(f"{row.dataset}, {row.cells} cells: {row.model} scores {row.mean:.3f}, below {row.below_control}")

@@ -7,6 +7,9 @@ the jobs that failed.
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from sclamp.core import cli
 
 
@@ -19,10 +22,21 @@ def main() -> None:
     given = arguments.parse_args()
 
     from sclamp.core.files import write_text
+    from sclamp.core.provenance import provenance
+    from sclamp.report.files import files_read
     from sclamp.report.page import render
     from sclamp.report.plan import read_plan
 
-    write_text(given.output, render(read_plan(given.plan)))
+    plan = read_plan(given.plan)
+    origin = provenance("write_report.py", plan.raw, files_read(plan), given.code, ("Jinja2", "pandas", "pyarrow"))
+    write_text(given.output, with_provenance(render(plan), origin))
+
+
+def with_provenance(page: str, origin: dict[str, Any]) -> str:
+    """The page with its provenance as JSON at its end, where no reader sees it."""
+    text = json.dumps(origin).replace("<", "\\u003c")
+    before, end, after = page.rpartition("</body>")
+    return f'{before}<script type="application/json" id="sclamp">{text}</script>\n{end}{after}'
 
 
 if __name__ == "__main__":

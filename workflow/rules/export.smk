@@ -30,7 +30,8 @@ rule export_embeddings:
         masked_share=PLAN.evaluate.masked_share,
         code=lambda w: code_of("export_embeddings.py", PLAN.model(w.model).mode),
     shell:
-        "{PYTHON} {SCRIPTS:q}/export_embeddings.py --model {input.model:q} --counts {input.counts:q}"
+        "SCLAMP_THREADS={PLAN.resources.threads} {PYTHON} {SCRIPTS:q}/export_embeddings.py"
+        " --model {input.model:q} --counts {input.counts:q}"
         " --cells {output.cells:q} --genes {output.genes:q} --reconstruction {output.reconstruction:q}"
         " --imputation {output.imputation:q} --pairs {output.pairs:q} --variability {output.variability:q}"
         " --masked-share {params.masked_share} --seed {wildcards.seed}"

@@ -23,7 +23,8 @@ rule build_gene_prior:
         cache=f"{OUT}/.cache/texts",
         code=code_of("build_gene_prior.py"),
     shell:
-        "{PYTHON} {SCRIPTS:q}/build_gene_prior.py --settings {params.settings:q}"
+        "SCLAMP_THREADS={PLAN.resources.threads} {PYTHON} {SCRIPTS:q}/build_gene_prior.py"
+        " --settings {params.settings:q}"
         " --output {output.prior:q} --sidecar {output.sidecar:q} --cache {params.cache:q}"
         " --code {params.code} > {log:q} 2>&1"
 

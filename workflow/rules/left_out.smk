@@ -77,7 +77,8 @@ rule score_left_out_genes:
         ),
         code=lambda w: code_of("score_left_out_genes.py", PLAN.model(w.model).mode),
     shell:
-        "{PYTHON} {SCRIPTS:q}/score_left_out_genes.py --model {input.model:q} --counts {input.counts:q}"
+        "SCLAMP_THREADS={PLAN.resources.threads} {PYTHON} {SCRIPTS:q}/score_left_out_genes.py"
+        " --model {input.model:q} --counts {input.counts:q}"
         " {params.gene_priors:q} --dataset {wildcards.dataset:q} --model-name {wildcards.model:q}"
         " --seed {wildcards.seed} --output {output.scores:q} --genes {output.genes:q}"
         " --code {params.code} > {log:q} 2>&1"

@@ -26,7 +26,8 @@ rule predict_labels:
         embedding=lambda w: options("--embedding", *PATHS.read_embedding(w)),
         code=lambda w: code_of("apply_model.py", PLAN.model(w.model).mode),
     shell:
-        "{PYTHON} {SCRIPTS:q}/apply_model.py --task {params.task} --model {input.model:q} --counts {input.counts:q}"
+        "SCLAMP_THREADS={PLAN.resources.threads} {PYTHON} {SCRIPTS:q}/apply_model.py"
+        " --task {params.task} --model {input.model:q} --counts {input.counts:q}"
         " {params.embedding:q} --output {output:q} --code {params.code} > {log:q} 2>&1"
 
 

@@ -21,7 +21,8 @@ rule find_neighbors:
         settings=as_json(PLAN.evaluate, only=["neighbors"]),
         code=code_of("find_neighbors.py"),
     shell:
-        "{PYTHON} {SCRIPTS:q}/find_neighbors.py --embedding {input:q} --settings {params.settings:q}"
+        "SCLAMP_THREADS={PLAN.resources.threads} {PYTHON} {SCRIPTS:q}/find_neighbors.py"
+        " --embedding {input:q} --settings {params.settings:q}"
         " --output {output:q} --code {params.code} > {log:q} 2>&1"
 
 

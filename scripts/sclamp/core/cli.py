@@ -12,12 +12,16 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from sclamp.core.errors import UserError
+from sclamp.core.threads import fix_threads
+
+SECONDS_FOR_THE_FIRST = 3.0
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -82,11 +86,16 @@ def run(main: Callable[[], None]) -> None:
     """Call a script's main function and turn a `UserError` into a message and exit status 1.
 
     A signal that asks the process to end does so in the orderly way: what is half written is removed.
+
+    Of an error that all processes of one torchrun have, the first one tells; torchrun then ends the others.
     """
     try:
         with _asked_to_end():
+            fix_threads()
             main()
     except UserError as error:
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(SECONDS_FOR_THE_FIRST)
         name = Path(sys.argv[0]).name
         print(f"{name}: {len(error.problems)} problem{'s' * (len(error.problems) != 1)}", file=sys.stderr)
         print(*(f"  - {problem}" for problem in error.problems), sep="\n", file=sys.stderr)

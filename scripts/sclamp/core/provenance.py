@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+from collections import defaultdict
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import Any
 
 from sclamp.core.files import sha256
 
-FORMAT = 1
+FORMAT = 2
+"""1 named inputs by their file name alone, so that of several with one name the last one counted."""
 
 
 def provenance(
@@ -30,8 +33,40 @@ def provenance(
         "format": FORMAT,
         "script": script,
         "settings": settings,
-        "inputs": {Path(p).name: sha256(p) for p in inputs},
+        "inputs": {name: sha256(path) for path, name in names_apart(inputs).items()},
         "code": code,
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
         **more,
     }
+
+
+def names_apart(paths: Iterable[str | Path]) -> dict[str, str]:
+    """Path -> name: the file name, with as many of its folders as tell it from others of the same file name.
+
+    Never a whole path: a moved project would give other bytes.
+    """
+    whole = {str(Path(path).absolute()): None for path in paths}
+    same: dict[str, list[str]] = defaultdict(list)
+    for path in whole:
+        same[Path(path).name].append(path)
+    names: dict[str, str] = {}
+    for group in same.values():
+        depth, ends = 0, set[str]()
+        while len(ends) < len(group):
+            depth += 1
+            ends = {_end(path, depth) for path in group}
+        names |= {path: _end(path, depth) for path in group}
+    return {path: names[path] for path in whole}
+
+
+def beside(*paths: str | Path) -> dict[str, str]:
+    """Name -> sha256 of files written along with an artefact that cannot say themselves where they come from.
+
+    As `beside=beside("scores.csv")` in the provenance of the table of the same content.
+    """
+    return {Path(path).name: sha256(path) for path in paths}
+
+
+def _end(path: str, depth: int) -> str:
+    here = os.path.relpath(path)
+    return "/".join(Path(path if here.startswith("..") else here).parts[-depth:])

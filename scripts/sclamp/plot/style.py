@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -74,13 +75,17 @@ def colours(names: Sequence[str]) -> dict[str, str]:
 
 
 @styled
-def save(figure: Figure, png: str | Path, dpi: int) -> None:
-    """Write X.png and, beside it, X.svg; equal figures give equal bytes (no dates, no random ids)."""
-    png = Path(png)
+def save(figure: Figure, png: str | Path, dpi: int, origin: dict[str, Any] | None = None) -> None:
+    """Write X.png and, beside it, X.svg; equal figures give equal bytes (no dates, no random ids).
+
+    origin: provenance, stored as JSON in the PNG's text "sclamp" and in the SVG's dc:source.
+    """
+    png, text = Path(png), json.dumps(origin) if origin else None
     with written_aside(png) as aside:
-        figure.savefig(aside, format="png", dpi=dpi, metadata={"Software": None})
+        figure.savefig(aside, format="png", dpi=dpi, metadata={"Software": None} | ({"sclamp": text} if text else {}))
+    about = {"Date": None, "Creator": None} | ({"Source": text} if text else {})
     with written_aside(png.with_suffix(".svg")) as aside:
-        figure.savefig(aside, format="svg", dpi=dpi, metadata={"Date": None, "Creator": None})
+        figure.savefig(aside, format="svg", dpi=dpi, metadata=about)
 
 
 @styled

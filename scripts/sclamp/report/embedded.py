@@ -21,6 +21,9 @@ from sclamp.core.provenance import provenance
 from sclamp.data.h5ad import opened, read_frame, read_uns
 from sclamp.plot.tables import read_layout
 
+READ = ("cell_embedding.parquet", "umap.parquet", "gene_embedding.parquet")
+"""Files of a run that are put in, where they exist."""
+
 
 class Run(NamedTuple):
     """A model's run. key: name of its embeddings, the model's name, with the seed where there are several."""
@@ -67,7 +70,8 @@ def assemble(cells: str | Path, runs: Sequence[Run], output: str | Path, code: s
         take_space(aside, SPARE + sum(_space_of(run) for run in runs))
         with h5py.File(aside, "r+") as file:
             stored["embeddings"] = {run.key: _add(file, run, obs, var) for run in runs}
-            stored["assembled"] = provenance("assemble_embedded.py", {}, (), code, ("anndata", "h5py"))
+            files = [cells, *(run.folder / name for run in runs for name in READ if (run.folder / name).is_file())]
+            stored["assembled"] = provenance("assemble_embedded.py", {}, files, code, ("anndata", "h5py"))
             del file["uns/sclamp"]
             write_elem(file, "uns/sclamp", json.dumps(stored))
 
