@@ -46,10 +46,10 @@ def test_the_steps_of_an_epoch_wait_for_nothing(
     plan = [training.train_rows[:16], training.train_rows[16:40]]
     training.model.train()
     for batch in training.batches.of(plan):  # a first time, in which libraries start
-        training._step(batch, 0, len(batch), 0)
+        training._step(training._gradients([batch], (0, len(batch), len(batch)), 0), len(batch))
     request.getfixturevalue("no_waiting")
     for number, batch in enumerate(training.batches.of(plan)):
-        training._step(batch, 0, len(batch), number)
+        training._step(training._gradients([batch], (0, len(batch), len(batch)), number), len(batch))
 
 
 @needs_gpu

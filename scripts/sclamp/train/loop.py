@@ -6,27 +6,30 @@ ends with the same bits as one that was never interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sclamp.config.base import TrainingSettings
 from sclamp.core.errors import UserError
 from sclamp.data.batches import EVALUATION_ROWS, Batches
 from sclamp.data.stream import cut, epoch_order
 from sclamp.models.base import GradientModel
-from sclamp.models.noise import Noise, seed_default_generator
-from sclamp.models.whole_batch import part_of_batch
 from sclamp.train.adamw import AdamW
+from sclamp.train.backward import backward
 from sclamp.train.distributed import Processes, check_sizes
 from sclamp.train.monitor import Monitor
 from sclamp.train.report import Report
 from sclamp.train.resume import SECONDS_BETWEEN_EPOCH_SAVES, SECONDS_BETWEEN_STEP_SAVES, Interruption, Resume
+from sclamp.train.shortage import in_parts, more_parts
 from sclamp.train.standing import Standing
 from sclamp.train.tensorboard import EventLog
+from sclamp.train.validation import check_cells, validate
 from sclamp.types import Batch, Progress
 
 STEPS_BETWEEN_CHECKS = 50
@@ -59,7 +62,7 @@ class Training:
         self.model, self.batches, self.settings, self.seed = model, batches, settings, seed
         self.resume, self.processes, self.events = resume, processes or Processes(), events
         self.train_rows, self.val_rows = batches.inputs.rows("train"), batches.inputs.rows("val")
-        _check_cells(self.train_rows, self.val_rows)
+        check_cells(self.train_rows, self.val_rows)
         check_sizes(len(self.train_rows), settings.batch_size, self.processes.count)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = AdamW(self.parameters, settings.learning_rate, settings.weight_decay)
@@ -92,34 +95,65 @@ class Training:
         standing, settings = self.standing, self.settings
         order = epoch_order(self.train_rows, self.seed, standing.epoch, self.batches.placement.block_rows)
         plan = cut(order, settings.batch_size)
-        shares = [self.processes.share(rows) for rows in plan]
-        done = np.cumsum([len(rows) for rows in plan])
         self.optimizer.learning_rate = self._learning_rate()
         self.model.train()
-        with closing(self.batches.of([rows for rows, _ in shares[standing.step :]])) as batches:
-            for batch in batches:
-                whole = plan[standing.step]
-                self._step(batch, shares[standing.step][1], len(whole), standing.epoch * len(plan) + standing.step)
+        while standing.step < len(plan):
+            self._steps(plan)
+
+    def _steps(self, plan: Sequence[np.ndarray]) -> None:
+        """Steps to the end of the epoch, or up to one that needs more memory than there is."""
+        standing = self.standing
+        done = np.cumsum([len(rows) for rows in plan])
+        shares = [self.processes.share(rows) for rows in plan[standing.step :]]
+        cuts = [in_parts(rows, standing.parts) for rows, _ in shares]
+        with closing(self.batches.of([part for parts in cuts for part in parts])) as batches:
+            for (rows, start), parts in zip(shares, cuts, strict=True):
+                whole, number = len(plan[standing.step]), standing.epoch * len(plan) + standing.step
+                try:
+                    found = self._gradients(islice(batches, len(parts)), (start, len(rows), whole), number)
+                except (RuntimeError, MemoryError) as error:
+                    self._use_less_memory(error, len(rows), f"step {standing.step}")
+                    return
+                self._step(found, whole)
                 self._check_finite(plan, now=standing.step + 1 == len(plan))
                 standing.step += 1
-                self.report.step(standing.epoch, int(done[standing.step - 1]), len(whole))
+                self.report.step(standing.epoch, int(done[standing.step - 1]), whole)
                 self._heed_requests()
 
-    def _step(self, batch: Batch, start: int, total: int, number: int) -> None:
-        """One optimiser step on this process's part of a batch of `total` cells."""
-        device = self.batches.device
+    def _use_less_memory(self, error: BaseException, cells: int, where: str) -> None:
+        """After a batch of `cells` cells that changed nothing: have it done again, in more parts."""
+        standing = self.standing
+        standing.parts = more_parts(error, self.model, self.settings, cells, standing.parts)
         self.optimizer.clear_gradients()
+        self.report.say(
+            f"memory: it ran out in epoch {standing.epoch}, {where} (from 0); from here on batches are done in "
+            f"{standing.parts} parts, with the same result but for rounding"
+        )
+
+    def _gradients(
+        self, parts: Iterable[Batch], where: tuple[int, int, int], number: int
+    ) -> list[tuple[dict[str, Tensor], int]]:
+        """Gradients of this process's cells, part after part; returns each part's loss and number of cells.
+
+        where: the first of this process's cells in the batch, their number, and that of the batch. number: of the step.
+        """
+        self.optimizer.clear_gradients()
+        (start, own, total), found = where, []
+        progress = Progress(self.standing.epoch, self.settings.max_epochs, step=number)
+        for part in parts:
+            if len(part):
+                gather = self.processes.gathering(total)
+                found.append((backward(self.model, part, (start, own, total), self.seed, progress, gather), len(part)))
+                start += len(part)
+        return found
+
+    def _step(self, found: Sequence[tuple[dict[str, Tensor], int]], total: int) -> None:
+        """One optimiser step along the gradients on a batch of `total` cells; found: see `_gradients`."""
         bad = torch.zeros_like(self._bad)
-        if len(batch):
-            seed_default_generator(device, "dropout", self.seed, number, 0)
-            batch.noise = Noise(self.seed, number, start, total, device)
-            batch.gather = self.processes.gathering(total)
-            with self._precision(), part_of_batch(start, len(batch), total, batch.gather):
-                parts = self.model.loss(batch, Progress(self.standing.epoch, self.settings.max_epochs, step=number))
-            parts["loss"].backward()
-            self.standing.add(parts, len(batch))
-            bad = (~torch.isfinite(parts["loss"].detach())).to(bad.dtype)
-        bad = self.processes.average_gradients(self.parameters, len(batch) / total, bad)
+        for parts, n_cells in found:
+            self.standing.add(parts, n_cells)
+            bad = torch.maximum(bad, (~torch.isfinite(parts["loss"])).to(bad.dtype))
+        bad = self.processes.average_gradients(self.parameters, sum(n for _, n in found) / total, bad)
         if self.settings.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
         self._bad_step = torch.where((self._bad == 0) & (bad != 0), float(self.standing.step), self._bad_step)
@@ -155,6 +189,7 @@ class Training:
             if standing.epoch >= self.model.first_checkpoint_epoch():
                 standing.judge(means["loss"], settings.min_delta, self.model)
         row["learning_rate"] = self._learning_rate()
+        row |= {"parts": standing.parts} if standing.parts > 1 else {}
         standing.end_epoch(row)
         rate = self.report.epoch(row, standing.best_loss, standing.waited)
         if self.events:
@@ -163,22 +198,20 @@ class Training:
             self.resume.save(self._state())
 
     def _validate(self) -> dict[str, float]:
-        """Mean loss and parts over the validation cells: no dropout, no noise, the same numbers every time."""
-        self.model.eval()
-        zeros = torch.zeros(len(self.standing.names) + 1, dtype=torch.float64, device=self.batches.device)
-        sums = Standing(names=self.standing.names, sums=zeros)
-        plan, seen = cut(self.val_rows, EVALUATION_ROWS), 0
-        shares = [self.processes.share(rows)[0] for rows in plan]
-        number = (self.standing.epoch + 1) * len(cut(self.train_rows, self.settings.batch_size))
-        progress = Progress(self.standing.epoch, self.settings.max_epochs, validation=True, step=number)
-        with torch.no_grad(), self._precision(), closing(self.batches.of(shares)) as batches:
-            for whole, batch in zip(plan, batches, strict=True):
-                if len(batch):
-                    batch.gather = self.processes.gathering(len(whole))
-                    sums.add(self.model.loss(batch, progress), len(batch))
-                seen += len(whole)
-                self.report.validating(self.standing.epoch, seen, len(self.val_rows))
-        means = sums.means(self.processes)
+        """Mean loss and parts over the validation cells."""
+        standing = self.standing
+        number = (standing.epoch + 1) * len(cut(self.train_rows, self.settings.batch_size))
+        progress = Progress(standing.epoch, self.settings.max_epochs, validation=True, step=number)
+        means = None
+        while means is None:
+            try:
+                means = validate(
+                    self.model, self.batches, self.processes, standing.names, progress, standing.parts,
+                    lambda seen: self.report.validating(standing.epoch, seen, len(self.val_rows)),
+                )  # fmt: skip
+            except (RuntimeError, MemoryError) as error:
+                self.model.train()
+                self._use_less_memory(error, min(len(self.val_rows), EVALUATION_ROWS), "validation")
         if not np.isfinite(means["loss"]):
             raise NotFinite(
                 f"loss: the validation loss after epoch {self.standing.epoch} (from 0) is {means['loss']}; expected a "
@@ -194,11 +227,6 @@ class Training:
 
     def _learning_rate(self) -> float:
         return self.settings.learning_rate * self.settings.learning_rate_decay**self.standing.epoch
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        if self.settings.precision != "bf16":
-            return nullcontext()
-        return torch.autocast(self.batches.device.type, dtype=torch.bfloat16)
 
     # --- interruption, resuming, the end ------------------------------------------------------------------------------
 
@@ -236,7 +264,8 @@ class Training:
             return
         self.model.load_state_dict(state["model"], strict=False)
         self.optimizer.load_state(state["optimizer"])
-        self.standing = Standing.from_state(state["standing"], self.batches.device)
+        parts, self.standing = self.standing.parts, Standing.from_state(state["standing"], self.batches.device)
+        self.standing.parts = max(parts, self.standing.parts)
         if not self.processes.writes and self.standing.sums is not None:
             self.standing.sums = torch.zeros_like(self.standing.sums)
         self.report.say(f"resume: going on at epoch {self.standing.epoch}, step {self.standing.step} (from 0)")
@@ -261,20 +290,5 @@ class Training:
             )
         self.model.eval()
         best = standing.epoch - 1 if standing.best is None else standing.best_epoch
-        return [{**row, "is_best": row["epoch"] == best} for row in standing.history]
-
-
-def _check_cells(train: np.ndarray, val: np.ndarray) -> None:
-    """Training needs cells of both kinds."""
-    problems = [
-        f"split: there are no {name} cells ('{value}'); {why}."
-        for name, value, rows, why in (
-            ("training", "train", train, "nothing can be learned"),
-            ("validation", "val", val, "they choose the checkpoint"),
-        )
-        if len(rows) == 0
-    ]
-    if len(train) == 1:
-        problems.append("split: there is a single training cell; at least 2 are needed.")
-    if problems:
-        raise UserError(*problems)
+        parts = {"parts": 1} if standing.parts > 1 else {}
+        return [{"epoch": row["epoch"], **parts, **row, "is_best": row["epoch"] == best} for row in standing.history]

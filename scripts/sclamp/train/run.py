@@ -28,7 +28,9 @@ from sclamp.train.devices import lease_gpu, torch_device
 from sclamp.train.distributed import Processes, processes
 from sclamp.train.finished import bring_back, keep, on_cluster
 from sclamp.train.loop import NotFinite, Training
+from sclamp.train.memory import parts_to_begin_with
 from sclamp.train.resume import Resume
+from sclamp.train.shortage import shortage_in_words
 from sclamp.train.tensorboard import EventLog, wanted
 
 
@@ -76,6 +78,7 @@ def train(run: Run) -> None:
         lease = lease_gpu(wanted)
         stack.callback(lease.release)
         device = torch_device(wanted, lease, getattr(run.settings, "cpu_fallback", False))
+        stack.enter_context(shortage_in_words())
         group = stack.enter_context(processes(device.type))
         if not group.writes:  # one voice is enough; errors are raised, not printed
             stack.enter_context(redirect_stderr(stack.enter_context(open(os.devnull, "w", encoding="utf-8"))))
@@ -187,6 +190,7 @@ def _train(
     resume = Resume(_resume_file(run), {**origin, "order of cells": order})
     events = EventLog(run.model.with_name("tensorboard")) if group.writes and wanted() else None
     training = Training(model, batches, run.settings, run.seed, resume, group, events)  # type: ignore[arg-type]
+    training.standing.parts = parts_to_begin_with(training)
     if not run.warm_start:
         try:
             model.initialise(batches)

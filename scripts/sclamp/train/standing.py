@@ -17,12 +17,14 @@ from sclamp.train.distributed import Processes
 class Standing:
     """epoch, step: to be done next. names, sums: parts of the loss, each summed over this epoch's cells; last, cells.
 
+    parts: in how many a step's cells are done, one after the other, because together they need too much memory.
     best, best_loss, best_epoch: the kept parameters. compared: the loss that the next must undercut by min_delta, or
     else `waited` grows.
     """
 
     epoch: int = 0
     step: int = 0
+    parts: int = 1
     names: list[str] = field(default_factory=list)
     sums: Tensor | None = None
     best: dict[str, Tensor] | None = None
