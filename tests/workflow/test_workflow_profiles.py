@@ -1,6 +1,7 @@
 """Profiles and what jobs ask for."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -40,6 +41,41 @@ def test_retries_stand_in_the_slurm_profile_only():
     assert yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text(encoding="utf-8"))["retries"] >= 1
     rules = [path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk")]
     assert not any("retries" in text for text in rules)
+
+
+def profile(name):
+    return yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text(encoding="utf-8"))
+
+
+def test_the_profiles_for_clusters_name_rules_that_exist_and_group_them_alike():
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk"))
+    rules = set(re.findall(r"^rule (\w+):|^use rule \w+ as (\w+) with:", text, re.MULTILINE))
+    names = {name for pair in rules for name in pair if name}
+    slurm, lsf = profile("slurm"), profile("lsf")
+    assert set(slurm["groups"]) <= names
+    assert set(slurm["set-resources"]) == set(lsf["set-resources"]) <= names
+    for key in ("groups", "group-components", "resources", "set-resource-scopes"):
+        assert slurm[key] == lsf[key]
+    assert set(slurm["group-components"]) <= set(slurm["groups"].values())
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("scheduler", ["slurm", "lsf"])
+def test_profiles_for_clusters_ask_for_gpus_for_trainings_only(fresh, config, scheduler):
+    said = fresh.snakemake("--dry-run", "--profile", f"profiles/{scheduler}", config=config)
+    partition = {"slurm": "slurm_partition", "lsf": "lsf_queue"}[scheduler]
+    asked = set()
+    for block in re.split(r"\n\s*(?=(?:local)?rule \w+:)", said)[1:]:
+        rule, resources = re.match(r"(?:local)?rule (\w+):", block)[1], re.search(r"resources: (.*)", block)
+        if resources and partition in resources[1]:
+            asked.add((rule, re.search(rf"{partition}=(\w+)", resources[1])[1], "gpu=1" in resources[1]))
+            assert "mem_mb=<TBD>" not in resources[1]
+    on_gpu = {rule for rule, place, gpu in asked if place == "gpu" and gpu}
+    assert on_gpu == {"train_model", "train_left_out"}
+    assert all(not gpu for rule, place, gpu in asked if place != "gpu")
+    assert len(asked) > 20
+    if scheduler == "lsf":
+        assert said.count("lsf_extra=-gpu num=1:mode=exclusive_process") >= 2
 
 
 @pytest.fixture
