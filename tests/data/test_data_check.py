@@ -231,7 +231,8 @@ def test_ids_without_symbols_and_mixed_ids(raw_file, check, said):
     report = check(raw_file(change), quality={"max_mito_share": 0.2, "min_cells": 0})
     warned = said(report, "warning")
     assert warned == [
-        "gene_symbols: the genes have Ensembl ids with version and no symbols; name a var column if there is one.",
+        "gene_symbols: the genes have Ensembl ids with version and no symbols; name a column of var with them. "
+        "Columns of var: ensembl.",
         "gene ids are mixed: 10 of 70 are no Ensembl ids with version.",
         "quality.max_mito_share has no effect: no gene symbol starts with 'MT-' (quality.mito_prefix).",
     ]

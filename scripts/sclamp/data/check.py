@@ -59,7 +59,8 @@ def _check_source(source: Source, dataset: Dataset, selections: Any, priors: Any
     ids = _or_index(source, lambda: gene_ids(source, dataset.gene_ids))
     symbols = _or_index(source, lambda: gene_symbols(source, dataset.gene_symbols, ids))
     has_symbols = dataset.gene_symbols is not None or "symbol" in source.var
-    report.findings += identifier_findings(ids, symbols, has_symbols) if len(ids) else []
+    columns = [str(column) for column in source.var.columns]
+    report.findings += identifier_findings(ids, symbols, has_symbols, columns) if len(ids) else []
     mito = mitochondrial(symbols, dataset.quality.mito_prefix)
     report.findings += mito_findings(mito, dataset.quality.max_mito_share, dataset.quality.mito_prefix)
     seen = survey(source, mito, dataset.quality)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -23,13 +25,16 @@ _KINDS = {
 }
 
 
-def identifier_findings(ids: np.ndarray, symbols: np.ndarray, has_symbols: bool) -> list[Finding]:
-    """What kind of ids the genes have, and which species they suggest."""
+def identifier_findings(
+    ids: np.ndarray, symbols: np.ndarray, has_symbols: bool, columns: Sequence[str] = ()
+) -> list[Finding]:
+    """What kind of ids the genes have, and which species they suggest. columns: of var, to choose symbols from."""
     kind, guess = id_type(ids), species(symbols if has_symbols else ids)
     message = f"{len(ids)} genes, identified by {_KINDS[kind]} (such as {ids[0]}); species: {guess}"
     findings = [Finding("gene ids", "ok", message)]
     if kind != "symbol" and not has_symbols:
-        message = f"gene_symbols: the genes have {_KINDS[kind]} and no symbols; name a var column if there is one."
+        known = f"Columns of var: {', '.join(columns)}." if columns else "This file has no column in var."
+        message = f"gene_symbols: the genes have {_KINDS[kind]} and no symbols; name a column of var with them. {known}"
         findings.append(Finding("gene ids", "warning", message))
     others = int(sum(id_type(np.array([i])) != kind for i in ids)) if kind.startswith("ensembl") else 0
     if others > 0.05 * len(ids):
