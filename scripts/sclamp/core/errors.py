@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -15,6 +16,15 @@ class UserError(Exception):
     def __init__(self, *problems: str) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(f"- {p}" for p in problems) if len(problems) > 1 else "".join(problems))
+
+
+@contextlib.contextmanager
+def about(what: str) -> Iterator[None]:
+    """Put `what` (a file, say) before each problem of the block that does not name it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(*(p if what in p else f"{what}: {p}" for p in error.problems)) from error
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:

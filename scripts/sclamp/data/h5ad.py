@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,9 @@ import pandas as pd
 from scipy import sparse
 
 from sclamp.core.errors import UserError, unknown
-from sclamp.core.files import written_aside
+from sclamp.core.files import SPARE, take_space, written_aside
+from sclamp.data import seal
+from sclamp.data.hdf5 import check_indices, check_sparse, opened
 
 BLOCK_NONZEROS = 4_000_000
 """Non-zero counts handled at a time by everything that streams: 48 MB as float64 and int32."""
@@ -47,26 +50,6 @@ class Cells(NamedTuple):
     covariates: np.ndarray
 
 
-@contextlib.contextmanager
-def opened(path: str | Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading; a missing, foreign, truncated or damaged file is a `UserError` naming it."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file." if not Path(path).exists() else f"{path}: a folder, not a file.")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        cut = "it is truncated: was its copy or download interrupted?"
-        why = cut if "truncated" in str(error) else f"it is another kind of file ({error})."
-        raise UserError(f"{path}: cannot be opened as HDF5; {why}") from error
-    with file:
-        try:
-            yield file
-        except OSError as error:
-            if error.errno is not None:  # a full disk or the like: not about this file
-                raise
-            raise UserError(f"{path}: damaged, part of it cannot be read ({error}).") from error
-
-
 def read_frame(file: h5py.File, name: str) -> pd.DataFrame:
     """Read obs or var of an open AnnData file; the index becomes a plain index of strings."""
     from anndata.io import read_elem
@@ -85,7 +68,10 @@ def read_uns(path: str | Path) -> dict[str, Any]:
     with opened(path) as file:
         if "uns" not in file or "sclamp" not in file["uns"]:
             raise UserError(f"{path}: uns['sclamp'] is missing; expected a file written by prepare_cells.py.")
-        return json.loads(file["uns/sclamp"].asstr()[()])
+        uns = json.loads(file["uns/sclamp"].asstr()[()])
+        if not isinstance(uns, dict) or not isinstance(uns.get("spec"), dict):
+            raise UserError(f"{path}: uns['sclamp'] lacks what prepare_cells.py writes there; make the file anew.")
+        return uns
 
 
 def read_cells(path: str | Path) -> Cells:
@@ -95,6 +81,8 @@ def read_cells(path: str | Path) -> Cells:
         obs, var = read_frame(file, "obs"), read_frame(file, "var")
         has_covariates = "covariates" in file["obsm"]
         covariates = file["obsm/covariates"][:] if has_covariates else np.empty((len(obs), 0), np.float32)
+        if covariates.ndim != 2 or len(covariates) != len(obs) or covariates.dtype.kind != "f":
+            raise UserError(f"{path}: obsm['covariates'] does not go with {len(obs)} cells; make the file anew.")
     return Cells(obs, var, spec, covariates)
 
 
@@ -119,7 +107,9 @@ class CountMap:
             if not isinstance(group, h5py.Group) or group.attrs.get("encoding-type") != "csr_matrix":
                 raise UserError(f"{path}: X is no CSR matrix; expected a file written by prepare_cells.py.")
             self.shape: tuple[int, int] = (int(group.attrs["shape"][0]), int(group.attrs["shape"][1]))
+            check_sparse(group, self.shape[0])
             arrays = {name: _mapped(self.path, group[name]) for name in ("data", "indices", "indptr")}
+            _check_arrays(self.path, arrays, self.n_genes)
         self.data, self.indices, self.indptr = arrays["data"], arrays["indices"], arrays["indptr"]
         self.mapped = all(isinstance(a, np.memmap) or a.size == 0 for a in arrays.values())
 
@@ -147,6 +137,24 @@ class CountMap:
         """All cells in order, in blocks of at most `BLOCK_NONZEROS` counts: (rows, CSR matrix)."""
         for cells in row_blocks(self.indptr):
             yield cells, self.rows(cells)
+
+
+def _check_arrays(path: Path, arrays: Mapping[str, np.ndarray], n_genes: int) -> None:
+    """Compare the arrays with their checksums, if the file has them, and look at all column numbers.
+
+    Compiled loops follow these numbers into memory: a wrong one must not get there.
+    """
+    known = seal.sealed_parts(path)
+    for name, array in arrays.items():
+        crc, step = 0, seal.PIECE // array.dtype.itemsize
+        for start in range(0, len(array), step):
+            piece = np.ascontiguousarray(array[start : start + step])
+            if name in known:
+                crc = zlib.crc32(piece.view(np.uint8).data, crc)
+            if name == "indices":
+                check_indices(piece, n_genes, f"{path}: X is no valid CSR matrix")
+        if name in known and crc != known[name].crc:
+            raise seal.damaged(path, f"'X/{name}' does not fit its checksum")
 
 
 def row_blocks(indptr: np.ndarray) -> Iterator[slice]:
@@ -179,6 +187,7 @@ class CountWriter:
         self._file = open(path, "r+b")  # noqa: SIM115 - closed by counts_writer
         self._arrays = arrays
         self._indptr = np.zeros(arrays["indptr"].size, dtype=np.int64)
+        self._sums = dict.fromkeys(arrays, 0)
         self._row = 0
 
     def append(self, block: sparse.csr_matrix) -> None:
@@ -197,8 +206,10 @@ class CountWriter:
         place = self._arrays[name]
         if first + len(values) > place.size:
             raise RuntimeError(f"{first + len(values)} counts came, {place.size} were announced")
+        raw = np.ascontiguousarray(values, dtype=place.type).view(np.uint8).data
+        self._sums[name] = zlib.crc32(raw, self._sums[name])
         self._file.seek(place.offset + first * place.type.itemsize)
-        self._file.write(np.ascontiguousarray(values, dtype=place.type).data)
+        self._file.write(raw)
 
     def finish(self) -> None:
         """Write the row pointers, after a check that all announced cells and counts have come."""
@@ -206,6 +217,11 @@ class CountWriter:
         if self._row != len(self._indptr) - 1 or self._indptr[-1] != announced:
             raise RuntimeError(f"{self._row} cells with {self._indptr[-1]} counts came, {announced} were announced")
         self._write("indptr", 0, self._indptr)
+
+    def parts(self) -> dict[str, seal.Part]:
+        """Where the arrays are, with the checksums of what was written."""
+        places = self._arrays.items()
+        return {name: seal.Part(at.offset, at.size * at.type.itemsize, self._sums[name]) for name, at in places}
 
     def close(self) -> None:
         """Close the file."""
@@ -232,13 +248,17 @@ def counts_writer(
     with written_aside(path) as aside:
         frames = sum(int(frame.memory_usage(deep=True).sum()) for frame in (obs, var))
         arrays = sum(size * np.dtype(kind).itemsize for size, kind in shapes.values())
-        _need_space(Path(path), arrays + frames + sum(values.nbytes for values in obsm.values()))
-        with h5py.File(aside, "w", **_ALIGNED) as file:
+        needed = arrays + frames + sum(values.nbytes for values in obsm.values())
+        _need_space(Path(path), needed)
+        h5py.File(aside, "w", **_ALIGNED).close()
+        take_space(aside, needed + SPARE)
+        with h5py.File(aside, "r+", **_ALIGNED) as file:
             _lay_out(file, obs, var, shapes, obsm, uns)
             places = {name: _Array.of(file["X"][name]) for name in shapes}
         with contextlib.closing(CountWriter(aside, places)) as writer:
             yield writer
             writer.finish()
+        seal.seal(aside, writer.parts())
 
 
 class _Array(NamedTuple):
@@ -256,7 +276,8 @@ class _Array(NamedTuple):
 def _need_space(path: Path, n_bytes: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < n_bytes:
-        raise UserError(f"{path}: about {n_bytes / 1e9:.3g} GB are needed, the disk has {free / 1e9:.3g} GB left.")
+        sizes = f"about {n_bytes / 1e9:.3g} GB are needed, the disk has {free / 1e9:.3g} GB left"
+        raise UserError(f"{path}: {sizes}: the disk is full. Free some space and run again.")
 
 
 def _lay_out(file: h5py.File, obs: Any, var: Any, shapes: Mapping[str, Any], obsm: Any, uns: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sclamp.core.errors import UserError
+from sclamp.core.errors import UserError, unknown
 from sclamp.core.files import read_embedding
 from sclamp.data.h5ad import Cells, CountMap, read_cells
 from sclamp.data.panels import Panels, stored
@@ -95,7 +95,7 @@ def read_cell_embedding(path: str | Path, cell_ids: np.ndarray) -> np.ndarray:
 
 def describe(path: str | Path, priors: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> DataSpec:
     """What a new model is built from: the file's genes that every gene prior knows, in the file's order."""
-    cells = read_cells(path)
+    cells = _known_cells(path)
     genes = [str(gene) for gene in cells.var.index]
     _check_priors(path, genes, priors)
     common = set(genes).intersection(*(set(ids) for ids, _ in priors.values()))
@@ -115,6 +115,24 @@ def describe(path: str | Path, priors: Mapping[str, tuple[np.ndarray, np.ndarray
         recipe=Recipe(**spec["recipe"]),
         n_cells=int((cells.obs["split"] == "train").sum()),
     )
+
+
+def _known_cells(path: str | Path) -> Cells:
+    """The cells of a file of select_genes.py; `UserError` where it lacks what training reads."""
+    cells = read_cells(path)
+    needed = {"obs": ("batch", "split", "library_size"), "var": ("lognorm_mean", "lognorm_std")}
+    tables = {"obs": cells.obs, "var": cells.var}
+    problems = [
+        f"{path}: " + unknown(f"{name} column", column, tables[name].columns)
+        for name, columns in needed.items()
+        for column in columns
+        if column not in tables[name]
+    ]
+    spec_needs = ("batches", "labels", "covariates", "recipe")
+    problems += [f"{path}: uns['sclamp'] has no '{key}'; make it anew." for key in spec_needs if key not in cells.spec]
+    if problems:
+        raise UserError(*problems)
+    return cells
 
 
 def _report_panels(path: str | Path, panels: Panels | None) -> None:
@@ -162,7 +180,7 @@ def read_inputs(path: str | Path, data: DataSpec) -> Inputs:
 
     Errors: genes of the model that the file lacks; a file prepared with other covariates.
     """
-    cells, counts = read_cells(path), CountMap(path)
+    cells, counts = _known_cells(path), CountMap(path)
     if _covariates(cells.spec) != data.covariates:
         raise UserError(
             f"{path}: its covariates are {_named(_covariates(cells.spec))}, the model was trained with "

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sclamp.config.datasets import Dataset
-from sclamp.core.errors import UserError
+from sclamp.core.errors import UserError, about
 from sclamp.data import covariates
 from sclamp.data.annotation import annotation_findings
 from sclamp.data.findings import stop_at_errors
@@ -34,6 +34,11 @@ def prepare_cells(source: Source, dataset: Dataset, output: str | Path, provenan
 
     Errors: those of `annotation_findings`; values that are no counts; too few cells or genes left; an empty split.
     """
+    with about(source.name):
+        _prepare(source, dataset, output, provenance)
+
+
+def _prepare(source: Source, dataset: Dataset, output: str | Path, provenance: dict[str, Any]) -> None:
     stop_at_errors(annotation_findings(source, dataset))
     ids = gene_ids(source, dataset.gene_ids)
     symbols = gene_symbols(source, dataset.gene_symbols, ids)

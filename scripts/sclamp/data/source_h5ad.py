@@ -12,7 +12,8 @@ from scipy import sparse
 
 from sclamp.core.errors import UserError, nearest
 from sclamp.data import h5ad
-from sclamp.data.h5ad import opened, read_frame, read_obsm, row_blocks
+from sclamp.data.h5ad import read_frame, read_obsm, row_blocks
+from sclamp.data.hdf5 import check_indices, check_sparse, opened
 from sclamp.data.sources import Source, canonical
 from sclamp.data.transpose import CellsOnDisk, Triples
 
@@ -64,27 +65,29 @@ class H5adSource(Source):
             return
         with opened(self.path) as file:
             stored = file[self._key]
-            for block in _dense_blocks(stored) if self._encoding == "array" else _csr_blocks(stored, self.shape[1]):
+            for block in _dense_blocks(stored) if self._encoding == "array" else _csr_blocks(stored, self.shape):
                 yield canonical(block)
 
     def _columns(self) -> Iterator[Triples]:
         """Counts stored by gene, in file order."""
         with opened(self.path) as file:
             group = file[self._key]
-            indptr = group["indptr"][:]
+            indptr = check_sparse(group, self.shape[1])
             for genes in row_blocks(indptr):
                 part = slice(int(indptr[genes.start]), int(indptr[genes.stop]))
                 columns = np.repeat(np.arange(genes.start, genes.stop), np.diff(indptr[genes.start : genes.stop + 1]))
-                yield Triples(group["indices"][part], columns, group["data"][part])
+                cells = group["indices"][part]
+                check_indices(cells, self.shape[0], f"{self.path}: '{self._key}' is no valid CSC matrix")
+                yield Triples(cells, columns, group["data"][part])
 
 
-def _csr_blocks(group: h5py.Group, n_genes: int) -> Iterator[sparse.csr_matrix]:
-    indptr = group["indptr"][:].astype(np.int64)
+def _csr_blocks(group: h5py.Group, shape: tuple[int, int]) -> Iterator[sparse.csr_matrix]:
+    n_cells, n_genes = shape
+    indptr = check_sparse(group, n_cells)
     for cells in row_blocks(indptr):
         first, last = int(indptr[cells.start]), int(indptr[cells.stop])
         data, indices = group["data"][first:last], group["indices"][first:last]
-        if len(data) != last - first or (len(indices) and indices.max() >= n_genes):
-            raise UserError(f"{group.file.filename}: '{group.name}' is no valid CSR matrix; write the file anew.")
+        check_indices(indices, n_genes, f"{group.file.filename}: '{group.name}' is no valid CSR matrix")
         pointers = indptr[cells.start : cells.stop + 1] - first
         yield sparse.csr_matrix((data, indices, pointers), shape=(cells.stop - cells.start, n_genes))
 

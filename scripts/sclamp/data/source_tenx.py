@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -14,7 +16,8 @@ import pandas as pd
 from scipy import sparse
 
 from sclamp.core.errors import UserError
-from sclamp.data.h5ad import opened, row_blocks
+from sclamp.data.h5ad import row_blocks
+from sclamp.data.hdf5 import check_indices, check_sparse, opened
 from sclamp.data.sources import Source, canonical
 from sclamp.data.transpose import CellsOnDisk, Triples
 
@@ -66,10 +69,11 @@ class TenxFile(Source):
         kept = self._places >= 0
         with opened(self.path) as file:
             group = self._group(file)
-            indptr = group["indptr"][:].astype(np.int64)
+            indptr = check_sparse(group, len(self.obs))
             for cells in row_blocks(indptr):
                 part = slice(int(indptr[cells.start]), int(indptr[cells.stop]))
                 arrays = group["data"][part], group["indices"][part], indptr[cells.start : cells.stop + 1] - part.start
+                check_indices(arrays[1], len(kept), f"{self.path}: '{group.name}' is no valid 10x matrix")
                 block = sparse.csr_matrix(arrays, shape=(cells.stop - cells.start, len(kept)))
                 yield canonical(block if kept.all() else block[:, kept].tocsr())
 
@@ -100,7 +104,7 @@ class TenxFolder(Source):
 
     def _header(self, n_features: int) -> int:
         """Lines before the counts; the sizes must be those of the barcodes and features."""
-        with _text(self._matrix) as lines:
+        with _told(self._matrix), _text(self._matrix) as lines:
             skipped = 0
             for line in lines:
                 skipped += 1
@@ -109,10 +113,13 @@ class TenxFolder(Source):
             else:
                 raise UserError(f"{self._matrix}: no counts; the file is empty or truncated.")
         sizes = line.split()
+        if len(sizes) != 3 or not all(size.isdigit() for size in sizes):
+            raise UserError(f"{self._matrix}: three sizes are expected in line {skipped}, found '{line.strip()[:60]}'.")
         if sizes[:2] != [str(n_features), str(len(self.obs))]:
             raise UserError(
                 f"{self._matrix}: the matrix is {' x '.join(sizes[:2])}, "
-                f"but there are {n_features} features and {len(self.obs)} barcodes."
+                f"but there are {n_features} features in {self._files[2].name} and {len(self.obs)} barcodes in "
+                f"{self._files[1].name}."
             )
         self._announced = int(sizes[2])
         return skipped
@@ -132,13 +139,17 @@ class TenxFolder(Source):
                 for chunk in table:
                     came += len(chunk)
                     yield self._triples(*(chunk[name].to_numpy() for name in names))
-        except (EOFError, ValueError, OSError) as error:
+        except (EOFError, ValueError, OSError, OverflowError, zlib.error) as error:
             raise UserError(f"{self._matrix}: cannot be read after {came} counts ({error}).") from error
         if came != self._announced:
             raise UserError(f"{self._matrix}: {self._announced} counts are announced, {came} came; is it truncated?")
 
     def _triples(self, genes: np.ndarray, cells: np.ndarray, values: np.ndarray) -> Triples:
         """Positions count from 1 in the file, from 0 here."""
+        if not all(array.dtype.kind in "iuf" for array in (genes, cells, values)):
+            raise ValueError("lines of three numbers are expected")
+        if genes.dtype.kind == "f" or cells.dtype.kind == "f":
+            raise ValueError("a line has too few numbers, or a position that is no whole number")
         for what, places, most in (("gene", genes, len(self._places)), ("cell", cells, len(self.obs))):
             if places.min() < 1 or places.max() > most:
                 raise ValueError(f"a {what} number is outside 1..{most}")
@@ -156,5 +167,16 @@ def _text(path: Path) -> IO[str]:
     return gzip.open(path, "rt") if path.suffix == ".gz" else open(path)
 
 
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Whatever a damaged or foreign text file can raise becomes a `UserError` that names it."""
+    try:
+        yield
+    except (EOFError, ValueError, OSError, zlib.error) as error:
+        raise UserError(f"{path}: damaged, truncated or no text ({' '.join(str(error).split())[:200]}).") from error
+
+
 def _table(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, sep="\t", header=None, dtype=str, keep_default_na=False)
+    with _told(path):
+        quoting = csv.QUOTE_NONE  # a quote in a name is part of it
+        return pd.read_csv(path, sep="\t", header=None, dtype=str, keep_default_na=False, quoting=quoting)

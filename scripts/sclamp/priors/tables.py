@@ -60,7 +60,8 @@ def read_frame(path: str | Path, text: tuple[str, ...] = (), only: tuple[str, ..
             import pyarrow.parquet as pq
 
             columns = None if only is None else [name for name in pq.read_schema(path).names if name in only]
-            return pq.read_table(path, columns=columns).to_pandas(ignore_metadata=True)  # an index stays a column
+            table = pq.read_table(path, columns=columns, page_checksum_verification=True)
+            return table.to_pandas(ignore_metadata=True)  # an index stays a column
         with warnings.catch_warnings():  # rows longer than the header are an error, not row names
             warnings.simplefilter("error", pd.errors.ParserWarning)
             separator, types = SEPARATORS[suffix(path)], dict.fromkeys(text, str)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from sclamp.core.errors import UserError
 from sclamp.report.plan import Plan
 
 MOST = 12
@@ -31,7 +32,10 @@ def coverage(plan: Plan) -> list[Coverage]:
     rows = []
     for dataset in plan.datasets:
         for path in sorted((plan.folder(dataset) / "gene_priors").glob("*/*.json")):
-            report = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                report = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise UserError(f"{path}: cannot be read as JSON ({error}).") from error
             report = report.get("coverage", report) if isinstance(report.get("coverage"), dict) else report
             if "share_of_genes" not in report:
                 continue

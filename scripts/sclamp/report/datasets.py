@@ -114,7 +114,10 @@ def read_findings(path: Path) -> list[Finding]:
     """What check_dataset.py found, errors first; a note when there is no such file."""
     if not path.is_file():
         return [Finding("check", "error", "The check of this data set did not finish; see the logs.")]
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["findings"]
-    found = [Finding(str(row["check"]), str(row["level"]), str(row["message"])) for row in rows]
+    try:
+        rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["findings"]
+        found = [Finding(str(row["check"]), str(row["level"]), str(row["message"])) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [Finding("check", "error", f"{path}: cannot be read ({type(error).__name__}: {error}).")]
     order = ["error", "warning", "skipped", "ok"]
     return sorted(found, key=lambda f: order.index(f.level) if f.level in order else len(order))

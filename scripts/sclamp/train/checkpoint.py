@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,12 +73,22 @@ def save_plain(path: str | Path, content: Any) -> None:
 def load_plain(path: str | Path) -> Any:
     """Load a file of tensors, containers, strings and numbers onto the CPU; no code in it is run."""
     try:
+        _check_sums(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except Exception as error:  # a damaged file can fail in any way
         lines = str(error).splitlines()
         raise Unreadable(lines[0] if lines else type(error).__name__) from error
+
+
+def _check_sums(path: str | Path) -> None:
+    """Compare each part of the file with its checksum: torch writes checksums, and does not look at them."""
+    with zipfile.ZipFile(path) as archive:
+        if odd := [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]:
+            raise ValueError(f"{odd[0]} is compressed, which torch never does")
+        if (odd_part := archive.testzip()) is not None:
+            raise ValueError(f"{odd_part} does not fit its checksum: the file is damaged")
 
 
 def read_content(path: str | Path) -> dict[str, Any]:
@@ -106,11 +117,12 @@ def load_model(path: str | Path) -> Loaded:
         settings = settings_class(content["mode"]).model_validate_json(content["settings"])
         model = model_class(content["mode"])(settings, DataSpec.from_json(content["data"]))
         model.load_state_dict(content["state"])
-    except (ValidationError, RuntimeError) as error:
-        what = " ".join(str(error).split())[:300]
+        provenance = json.loads(content["provenance"])
+    except (ValidationError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise UserError(f"{path}: was made by another version of mode '{content['mode']}' ({what}).") from error
     statistics = GeneStatistics(content["gene_mean"], content["gene_std"])
-    return Loaded(model.eval(), statistics, json.loads(content["provenance"]))
+    return Loaded(model.eval(), statistics, provenance)
 
 
 def start_from(model: Model, path: str | Path) -> list[str]:
