@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from sclamp.core import progress as module
-from sclamp.core.progress import Line, Progress, doing, duration, progress
+from sclamp.core.progress import Line, Progress, doing, duration, naming, progress
 
 
 class Out(io.StringIO):
@@ -98,6 +98,13 @@ def test_work_that_cannot_be_counted_names_its_part_while_it_lasts(capfd, monkey
         time.sleep(0.6)
     lines = capfd.readouterr().err.splitlines()
     assert lines == ["scores: clusters, for 0 s so far", "scores: done in 1 s"]
+
+
+def test_items_that_take_long_are_named_when_they_begin_even_if_they_let_no_thread_run(clock, capfd, monkeypatch):
+    monkeypatch.setattr(module, "RENEWED", 60.0)
+    for item in naming(["nmi", "ari", "kbet"], "scores", str.upper):
+        clock[0] += {"nmi": 0.5, "ari": 2, "kbet": 20}[item]
+    assert capfd.readouterr().err.splitlines() == ["scores: KBET (3 of 3)", "scores: done in 22 s"]
 
 
 def test_a_line_that_stays_takes_the_place_of_the_renewed_one():

@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, TypeVar
 
 T = TypeVar("T")
@@ -108,13 +108,27 @@ def doing(what: str) -> Iterator[Callable[[str], None]]:
 
     thread = threading.Thread(target=speak, name=what, daemon=True)
     thread.start()
+
+    def begin(part: str) -> None:
+        parts.append((part, time.monotonic()))
+        if line.due():  # some work keeps the thread from running
+            line.show(f"{what}: {part}")
+
     try:
-        yield lambda part: parts.append((part, time.monotonic()))
+        yield begin
     finally:
         ended.set()
         thread.join()
         if line.shown:
             line.say(f"{what}: done in {duration(time.monotonic() - parts[0][1])}")
+
+
+def naming(items: Sequence[T], what: str, name: Callable[[T], str]) -> Iterator[T]:
+    """Pass items through that take long each; says which one is being worked on."""
+    with doing(what) as now:
+        for number, item in enumerate(items, start=1):
+            now(f"{name(item)} ({number} of {len(items)})")
+            yield item
 
 
 def duration(seconds: float) -> str:

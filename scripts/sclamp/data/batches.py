@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sclamp.core.errors import UserError
+from sclamp.core.progress import Progress
 from sclamp.data.entries import ResidentEntries, StreamedEntries
 from sclamp.data.h5ad import row_blocks
 from sclamp.data.inputs import Inputs
@@ -183,7 +184,11 @@ class Batches(Stream):
     def batches(self, split: str | None) -> Iterator[Batch]:
         """Batches in file order, of one split or of all cells."""
         rows = self.inputs.rows(split)
-        return self.of(cut(rows, EVALUATION_ROWS)) if len(rows) else iter(())
+        told = Progress(len(rows), "reading cells", "cells")
+        for batch in self.of(cut(rows, EVALUATION_ROWS)):
+            yield batch
+            told.add(len(batch))
+        told.end()
 
     def _on_device(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.require(array, requirements="W")).to(self.device, non_blocking=True)

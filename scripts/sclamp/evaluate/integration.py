@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 from sclamp.config.evaluate import Evaluate
+from sclamp.core.progress import naming
 from sclamp.evaluate.annotation import Annotation
 from sclamp.evaluate.cells import CellSet, Extras, cell_set, problem_of
 from sclamp.evaluate.expression import Expression
@@ -68,13 +70,14 @@ def score_embedding(
 
     all_cells, held_out_cells = cache(lambda: gather("all", complete)), cache(lambda: gather("held_out", held_out))
     train = ~annotation.held_out[complete]
-    by_part: dict[tuple[Cells, str], list[Measured]] = {
-        ("all", "integration"): measure_cells(all_cells),
-        ("all", "probe"): measure_across_batches(all_cells),
-        ("held_out", "integration"): measure_cells(held_out_cells),
-        ("held_out", "probe"): measure_held_out_probes(all_cells, train),
-        ("held_out", "unseen_batch"): measure_unseen_batches(all_cells, train),
+    ways: dict[tuple[Cells, str], Callable[[], list[Measured]]] = {
+        ("all", "integration"): lambda: measure_cells(all_cells),
+        ("all", "probe"): lambda: measure_across_batches(all_cells),
+        ("held_out", "integration"): lambda: measure_cells(held_out_cells),
+        ("held_out", "probe"): lambda: measure_held_out_probes(all_cells, train),
+        ("held_out", "unseen_batch"): lambda: measure_unseen_batches(all_cells, train),
     }
+    by_part = {part: ways[part]() for part in naming(list(ways), "scores", " ".join)}
     rows = [Row(cells, task, found.score) for (cells, task), part in by_part.items() for found in part]
     sizes: dict[Cells, int] = {"all": int(complete.sum()), "held_out": int(held_out.sum())}
     replicates: dict[Key, np.ndarray] = {}

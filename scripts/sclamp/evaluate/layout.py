@@ -7,6 +7,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
 
+from sclamp.core.progress import doing, progress
 from sclamp.evaluate.graph import fuzzy_graph
 from sclamp.evaluate.neighbors import Neighbors
 
@@ -72,14 +73,15 @@ def umap_layout(graph: sparse.csr_matrix, seed: int) -> np.ndarray:
     if graph.shape[0] == 0:
         return np.empty((0, 2), np.float32)
     rng = np.random.default_rng(seed)
-    places = spectral_start(graph, rng)
+    with doing("start of the layout"):
+        places = spectral_start(graph, rng)
     edges = graph.tocoo()
     epochs = EPOCHS_OF_SMALL if len(places) <= SMALL else EPOCHS_OF_LARGE
     keep = edges.data >= edges.data.max(initial=0) / epochs
     heads, tails = edges.row[keep], edges.col[keep]
     share = edges.data[keep] / edges.data.max(initial=1e-9)  # of the epochs, in which the edge pulls
     phase = rng.random(len(share), dtype=np.float32)
-    for epoch in range(epochs):
+    for epoch in progress(range(epochs), epochs, "layout", "epochs"):
         due = np.flatnonzero(np.floor(phase + share * (epoch + 1)) > np.floor(phase + share * epoch))
         rng.shuffle(due)
         for part in np.array_split(due, PARTS):

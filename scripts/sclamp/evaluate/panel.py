@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sclamp.core.progress import naming
 from sclamp.evaluate import cell_cycle, graph_lisi, lisi, partitions, pcr, probe, scgraph, within_labels
 from sclamp.evaluate.aggregate import aggregate
 from sclamp.evaluate.cells import KMEANS_STARTS, CellSet
@@ -192,7 +193,9 @@ def measure_cells(cells: Callable[[], CellSet]) -> list[Measured]:
     def compute(metric: Metric) -> Statistic:
         return metric.compute(cells())
 
-    found = [measure_statistic(m.name, m.implementation, partial(compute, m)) for m in METRICS]
+    found = []
+    for metric in naming(METRICS, "scores", lambda metric: metric.name):
+        found.append(measure_statistic(metric.name, metric.implementation, partial(compute, metric)))
     return found + aggregate(found)
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from sclamp.core.progress import progress
 from sclamp.evaluate.statistic import Statistic
 
 SCOPES = ("all", "held_out")
@@ -40,7 +41,8 @@ def replicate(
     found = {name: np.empty(count) for name in able}
     if not able:
         return found
-    for number, weights in enumerate(resamples(n_cells, count, seed, cells)):
+    drawn = progress(resamples(n_cells, count, seed, cells), count, f"scores of resampled cells ({cells})", "draws")
+    for number, weights in enumerate(drawn):
         for name in list(found):
             try:
                 found[name][number] = able[name].of(weights)

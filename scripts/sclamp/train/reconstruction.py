@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from sclamp.core.progress import Progress
 from sclamp.data.batches import EVALUATION_ROWS, Batches
 from sclamp.data.inputs import Inputs
 from sclamp.data.stream import cut
@@ -96,6 +97,7 @@ def _collect(
     """Reconstruct batches, each given as the model sees it, as it was measured, and with the mask of what is hidden."""
     statistics, recipe = batches.statistics, batches.inputs.recipe
     found, truth = [], []
+    told = Progress(len(cell_ids), "cells reconstructed", "cells")
     with torch.no_grad():
         for seen, whole, hidden in pairs:
             x = model.reconstruct(seen)
@@ -106,6 +108,8 @@ def _collect(
                 x = conditioned(x, whole.counts, hidden if seen.measured is None else hidden | ~seen.measured)
             found.append(comparable(model, x, whole.library_size, statistics, recipe).float().cpu().numpy())
             truth.append(measured(model, whole, statistics, recipe).cpu().numpy())
+            told.add(len(whole))
+    told.end()
     if not found:
         return None
     return Reconstruction(np.concatenate(truth), np.concatenate(found), cell_ids, model.data.gene_ids, judged)
