@@ -17,6 +17,7 @@ HEAVY = {"torch", "sklearn", "scanpy", "umap", "numba", "transformers", "sentenc
 # Scripts that compute with torch, and the heavy modules each may import; all others import none.
 MAY_IMPORT = {
     "train_model.py": {"torch", "numba"},
+    "launch_processes.py": {"torch"},
     "export_embeddings.py": {"torch", "numba"},
     "embed_cells.py": {"torch", "numba"},
     "apply_model.py": {"torch", "numba"},

@@ -34,12 +34,12 @@ PYTHON = (
     if "conda" in str(workflow.deployment_settings.deployment_method).lower()
     else shlex.quote(sys.executable)
 )
+SCRIPTS = os.path.relpath(Path(workflow.basedir) / "scripts")
 LAUNCH = (
     PYTHON
     if PLAN.resources.gpus < 2
-    else f"{PYTHON} -m torch.distributed.run --standalone --nproc-per-node {PLAN.resources.gpus}"
+    else f"{PYTHON} {shlex.quote(SCRIPTS)}/launch_processes.py --processes {PLAN.resources.gpus}"
 )
-SCRIPTS = os.path.relpath(Path(workflow.basedir) / "scripts")
 REPORT_TEMPLATE = os.path.relpath(
     Path(workflow.basedir) / "workflow/report/report.html.j2"
 )

@@ -21,7 +21,7 @@ from typing import Any
 from sclamp.core.errors import UserError
 from sclamp.core.threads import fix_threads
 
-SECONDS_FOR_THE_FIRST = 3.0
+SECONDS_FOR_THE_FIRST = 10.0
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:

@@ -6,7 +6,11 @@ gradient that one process would have had for the whole batch. A single process p
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,7 +23,10 @@ from torch import Tensor, nn
 
 from sclamp.core.errors import UserError
 
+PR_SET_PDEATHSIG = 1
 MINUTES_TO_WAIT = 30
+SECONDS_TO_BE_ENDED = 5.0
+"""torchrun ends the others a tenth of a second after one has failed; one that has only lost another waits for that."""
 
 
 class Processes:
@@ -171,12 +178,28 @@ def processes(device_type: str) -> Iterator[Processes]:
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes()
         return
+    _end_with_parent()
     backend = "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(minutes=MINUTES_TO_WAIT))
+    rank, count = dist.get_rank(), dist.get_world_size()
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size())
+        yield Processes(rank, count)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "peer" not in str(error):
+            raise
+        time.sleep(SECONDS_TO_BE_ENDED)
+        raise UserError(
+            f"process {rank} of {count} lost another one, which failed, was killed or is out of reach; what that one "
+            "says stands above, or in the log of its node."
+        ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """Have the kernel send SIGTERM when torchrun is gone: otherwise its processes would go on, with their GPUs."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def check_sizes(n_train: int, batch_size: int, count: int) -> None:
