@@ -54,8 +54,8 @@ class TrainingSettings(ModelSettings):
     be slow for days unnoticed; a machine without GPUs needs no permission."""
     out_of_memory: Literal["accumulate", "stop"] = "accumulate"
     """When memory runs out in a step: accumulate repeats it in halves, quarters, ... whose gradients add up to those of
-    the whole batch, so that it is the same step but for rounding and for which units dropout hides; it stays at that
-    for the rest of the training, whose bytes then differ from those of one with enough memory. stop ends with advice.
-    Models that look at the whole batch at once (BatchNorm, `contrastive`, `gene_nb`) stop in any case."""
+    the whole batch, with the same noise and dropout, so that it is the same step but for rounding; from there on all
+    batches are done so, and the bytes of the model differ from those of a training with enough memory. stop ends with
+    advice. Models that look at a batch as a whole (BatchNorm, `contrastive`, `gene_nb`) stop in any case."""
     precision: Literal["32", "bf16"] = "32"
     """bf16 computes matrix products in bfloat16; parameters and sums stay in float32."""

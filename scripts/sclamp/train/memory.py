@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +50,10 @@ class _Peak(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
-        for value in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(value, Tensor):
-                self._note(value.untyped_storage())
+        given = {storage._cdata for storage in _storages([args, kwargs])}
+        for storage in _storages(made):
+            if storage._cdata not in given:  # else a view, or written in place
+                self._note(storage)
         return made
 
     def _note(self, storage: torch.UntypedStorage) -> None:
@@ -88,9 +89,10 @@ class Needs:
         """Of a step on so many cells."""
         return max(self.gradients, along(self.steps, cells))
 
-    def total(self, cells: int) -> int:
-        """Of all that is not there yet, with so many cells at once."""
-        return self.moments + self.best + max(self.step(cells), self.gradients + self.validation)
+    def total(self, cells: int, parts: int = 1) -> int:
+        """Of all that is not there yet, with batches of so many cells done in parts."""
+        step, validation = self.step(-(-cells // parts)), self.gradients + self.validation // parts
+        return self.moments + self.best + max(step, validation)
 
 
 def estimate(model: GradientModel, batches: Batches, settings: TrainingSettings, cells: int, free: int) -> Needs:
@@ -152,21 +154,17 @@ def _batch_of(batches: Batches, rows: np.ndarray) -> Batch:
 
 def bytes_of(value: Any) -> int:
     """Bytes of the tensors in a value, or in what it holds; of tensors that share their memory one counts."""
-    sizes: dict[int, int] = {}
-    _collect(value, sizes)
-    return sum(sizes.values())
+    return sum({storage._cdata: storage.nbytes() for storage in _storages(value)}.values())
 
 
-def _collect(value: Any, sizes: dict[int, int]) -> None:
+def _storages(value: Any) -> Iterator[torch.UntypedStorage]:
     if isinstance(value, Tensor):
-        sizes[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
-    elif isinstance(value, dict):
-        _collect(list(value.values()), sizes)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            _collect(each, sizes)
+        yield value.untyped_storage()
+    elif isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _storages(each)
     elif is_dataclass(value):
-        _collect(vars(value), sizes)
+        yield from _storages(vars(value))
 
 
 def free_bytes(device: torch.device) -> int:
@@ -200,7 +198,7 @@ def parts_that_fit(needs: Needs, model: GradientModel, settings: TrainingSetting
         return 1
     reason = "`out_of_memory: stop`" if settings.out_of_memory == "stop" else whole_batch_because(model.train())
     parts = 1
-    while reason is None and needs.total(-(-cells // parts)) > free:
+    while reason is None and needs.total(cells, parts) > free:
         reason = "a single cell is too much" if parts == cells else None
         parts = min(2 * parts, cells)
     if reason is not None:
