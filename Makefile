@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | why | report | slurm-profile; `make help` lists them.
+# make demo | test | test-slurm | lint | bench | why | report | slurm-profile; `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,6 +16,9 @@ test: $(VENV)/installed-dev  ## Run the test suite
 
 coverage: $(VENV)/installed-dev  ## Run the test suite and measure the coverage of scripts/
 	$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term:skip-covered $(ARGS)
+
+test-slurm: $(VENV)/installed-dev  ## Run the workflow on a toy SLURM cluster, in every way (needs Debian's slurmctld slurmd slurm-client, and root)
+	SCLAMP_TEST_SLURM=all $(BIN)/python -m pytest tests/slurm -v $(ARGS)
 
 lint: $(VENV)/installed-dev  ## Check style, types and formatting
 	$(BIN)/ruff check .
@@ -68,4 +71,4 @@ $(VENV)-bench/installed-bench: envs/bench.txt envs/requirements.txt
 clean:  ## Remove results of the demo
 	rm -rf results
 
-.PHONY: help demo test coverage lint format envs schema bench why slurm-profile clean
+.PHONY: help demo test test-slurm coverage lint format envs schema bench why slurm-profile clean

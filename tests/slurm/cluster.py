@@ -1,4 +1,4 @@
-"""A toy SLURM cluster on this machine's loopback interface: two nodes with one GPU each, as far as SLURM can tell.
+"""A toy SLURM cluster on this machine's loopback interface: nodes with GPUs, as far as SLURM can tell.
 
 For tests only: nobody is authenticated, memory is not enforced, and the GPUs are links to /dev/null. Needs Debian's
 packages slurmctld, slurmd and slurm-client; starts in a second or two, as any user.
@@ -21,11 +21,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "sinfo", "squeue", "scancel")
-SECONDS_TO_START = 30
+SECONDS_TO_START, HOURS = 60, 24  # of a partition
 CONFIGURATION = """\
 ClusterName=toy
 SlurmctldHost={host}(127.0.0.1)
@@ -62,7 +63,7 @@ NODE = (
     "NodeName=node{n} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=16000 "
     "Gres=gpu:toy:{gpus} State=UNKNOWN\n"
 )
-PARTITION = "PartitionName={name} Nodes=ALL MaxTime=1-00:00:00 DefMemPerCPU=100 State=UP\n"
+PARTITION = "PartitionName={name} Nodes=ALL MaxTime={hours}:00:00 DefMemPerCPU=100 State=UP\n"
 
 
 def missing_programs() -> list[str]:
@@ -78,10 +79,10 @@ def program(name: str) -> str | None:
 class Cluster:
     """A cluster that lives as long as the `with` block. environment: for the commands of SLURM, and for Snakemake."""
 
-    def __init__(self, folder: Path, nodes: int = 2, gpus: int = 1, cpus: int = 4, kill_wait: int = 2) -> None:
-        """nodes, with so many GPUs and CPUs each. kill_wait: seconds between SIGTERM and SIGKILL at a time limit."""
+    def __init__(self, folder: Path, gpus: Sequence[int] = (2, 1), cpus: int = 8, kill_wait: int = 20) -> None:
+        """gpus: how many each node has. cpus: of each node. kill_wait: seconds from SIGTERM to SIGKILL of a job."""
         self.folder = folder.resolve()
-        self.nodes, self.gpus, self.cpus, self.kill_wait = nodes, gpus, cpus, kill_wait
+        self.gpus, self.cpus, self.kill_wait = tuple(gpus), cpus, kill_wait
         configuration = str(self.folder / "etc/slurm.conf")
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         self.environment = os.environ | {"SLURM_CONF": configuration, "PATH": path}
@@ -127,21 +128,20 @@ class Cluster:
     def _configure(self) -> None:
         for name in ("etc", "state", "log", "dev", "run", "bin"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        port, host = _free_ports(self.nodes + 1), socket.gethostname().split(".")[0]
+        port, host = _free_ports(len(self.gpus) + 1), socket.gethostname().split(".")[0]
         text = CONFIGURATION.format(
             host=host, port=port, user=getpass.getuser(), folder=self.folder, kill_wait=self.kill_wait
         )
         generic = ""
-        devices = [self.folder / f"dev/nvidia{i}" for i in range(self.gpus)]
-        for device in devices:
-            device.unlink(missing_ok=True)
-            device.symlink_to("/dev/null")  # only a character device makes SLURM set CUDA_VISIBLE_DEVICES
-        for n in range(1, self.nodes + 1):
+        for n, gpus in enumerate(self.gpus, 1):
             (self.folder / f"state/node{n}").mkdir(exist_ok=True)
-            text += NODE.format(n=n, host=host, port=port + n, cpus=self.cpus, gpus=self.gpus)
-            for device in devices:
+            text += NODE.format(n=n, host=host, port=port + n, cpus=self.cpus, gpus=gpus)
+            for i in range(gpus):
+                device = self.folder / f"dev/nvidia{i}"
+                device.unlink(missing_ok=True)
+                device.symlink_to("/dev/null")  # only a character device makes SLURM set CUDA_VISIBLE_DEVICES
                 generic += f"NodeName=node{n} Name=gpu Type=toy File={device}\n"
-        text += "".join(PARTITION.format(name=name) for name in ("cpu", "gpu"))
+        text += "".join(PARTITION.format(name=name, hours=HOURS) for name in ("cpu", "gpu"))
         (self.folder / "etc/slurm.conf").write_text(text, encoding="utf-8")
         (self.folder / "etc/gres.conf").write_text(generic, encoding="utf-8")
         (self.folder / "etc/cgroup.conf").write_text("CgroupAutomount=no\n", encoding="utf-8")
@@ -155,12 +155,12 @@ class Cluster:
 
     def _start(self) -> None:
         self._daemon("slurmctld", "-c")
-        for n in range(1, self.nodes + 1):
+        for n in range(1, len(self.gpus) + 1):
             self._daemon("slurmd", "-N", f"node{n}")
         end = time.monotonic() + SECONDS_TO_START
         while time.monotonic() < end:
             idle = self.run("sinfo", "--noheader", "-N", "-p", "cpu", "-t", "idle", "-o", "%N").split()
-            if len(idle) == self.nodes:
+            if len(idle) == len(self.gpus):
                 return
             time.sleep(0.3)
         logs = "".join(path.read_text(errors="replace")[-1500:] for path in sorted((self.folder / "log").glob("*.log")))
