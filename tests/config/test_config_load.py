@@ -59,7 +59,10 @@ def test_every_top_level_key_is_explained_in_the_shipped_config():
             "evaluate.neighbors: 10 are too few for the graph (graph_neighbors 15, the cell itself counted).",
         ),
         (minimal(datasets={}), "datasets: dictionary should have at least 1 item"),
-        (minimal(datasets={"d": {"path": "x", "counts": "layer"}}), "datasets.d.counts: string should match pattern"),
+        (
+            minimal(datasets={"d": {"path": "x", "counts": "layer"}}),
+            "datasets.d.counts: 'layer' does not fit. Where the raw counts are",
+        ),
         (minimal(datasets={"a/b": {"path": "x"}}), "datasets.a/b: string should match pattern"),
         (minimal(datasets={"d": {"path": "https://h/x.h5ad"}}), "datasets.d: 'https://h/x.h5ad' is an address"),
         (

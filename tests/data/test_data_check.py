@@ -1,5 +1,6 @@
 """What a check finds: every message is read here, and what passes the check can be prepared."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -270,3 +271,20 @@ def test_a_missing_file_is_the_only_finding(tmp_path, check, said):
 def test_the_table_shows_errors_first():
     text = table([Finding("a", "ok", "fine"), Finding("long name", "error", "bad"), Finding("b", "warning", "odd")])
     assert text == "ERROR   long name  bad\nWARNING b          odd\nOK      a          fine\n"
+
+
+def test_a_measurement_is_no_batch(raw_file, check, said):
+    report = check(raw_file(), batch="age")
+    assert any(
+        re.search(r"'age' has 90 values for 90 cells \(such as '[\d.]+'\); is it a measurement\? Name", message)
+        for message in said(report, "warning")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("x.h5ad.gz", "unpack it first"), ("x.rds", "Write it as .h5ad from R"), ("x.loom", "Read it with scanpy")],
+)
+def test_foreign_files_are_told_what_to_become(tmp_path, check, said, name, hint):
+    (tmp_path / name).write_bytes(b"?")
+    assert hint in said(check(tmp_path / name), "error")[0]

@@ -53,3 +53,14 @@ def test_normalised_values_are_not_rounded(raw, tmp_path, kind):
     cells.write_h5ad(tmp_path / "x.h5ad")
     with pytest.raises(UserError, match=rf"are not estimated counts: they look {kind}.*point counts to the raw"):
         values(Dataset(path=str(tmp_path / "x.h5ad"), fractions="round"))
+
+
+def test_counts_corrected_for_saturated_umis_are_no_logarithms(raw, tmp_path):
+    """-K log(1 - n / K) of whole n lies so near whole numbers that 2^x - 1 does, too."""
+    counts = np.asarray(raw.X.todense(), dtype=np.float64) * 3
+    ad.AnnData(-4096 * np.log1p(-counts / 4096), raw.obs, raw.var).write_h5ad(tmp_path / "x.h5ad")
+    found, _ = values(Dataset(path=str(tmp_path / "x.h5ad"), fractions="round"))
+    np.testing.assert_array_equal(found, counts)
+    told = check_dataset(Dataset(path=str(tmp_path / "x.h5ad")), {}, {})
+    said = next(f.message for f in told.findings if f.check == "counts")
+    assert "it looks like counts that were corrected a little" in said and said.endswith("set fractions: round.")

@@ -31,6 +31,8 @@ def _sentence(item: dict[str, Any], root: type[BaseModel], prefix: str) -> str:
         value = str(found if kind == "literal_error" else context["tag"])
         where = path if kind == "literal_error" else f"{path}.source"
         return f"{where}: '{value}' is not allowed{did_you_mean(value, allowed)} Allowed: {', '.join(allowed)}."
+    if kind == "string_pattern_mismatch" and (meaning := _description(root, location)):
+        return f"{path}: '{found}' does not fit. {meaning}"
     message = item["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(found, dict | list) else f" (found {found!r})"
     return f"{path}: {message[:1].lower()}{message[1:]}{shown}."
@@ -57,6 +59,16 @@ def _fields_at(root: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
         tag = isinstance(part, str) and _is_union_tag(current, part)
         current = _member(current, part) if tag else _step(current, part)
     return list(getattr(current, "model_fields", {}))
+
+
+def _description(root: type[BaseModel], location: tuple[Any, ...]) -> str:
+    """What a key means, as in the reference."""
+    current: Any = root
+    for part in location[:-1]:
+        tag = isinstance(part, str) and _is_union_tag(current, part)
+        current = _member(current, part) if tag else _step(current, part)
+    field = getattr(current, "model_fields", {}).get(location[-1])
+    return " ".join((field.description or "").split()) if field else ""
 
 
 def _strip(annotation: Any) -> Any:

@@ -13,6 +13,8 @@ from sclamp.data.findings import Finding, Level
 from sclamp.data.genes import gene_ids, gene_symbols
 from sclamp.data.sources import Source
 
+_FEWEST_PER_BATCH = 5  # cells per batch on average, below which a column hardly tells batches apart
+
 
 def annotation_findings(source: Source, dataset: Dataset) -> list[Finding]:
     """Everything that can be said without the counts; columns are judged on all cells of the file."""
@@ -71,6 +73,12 @@ def _batch(obs: pd.DataFrame, dataset: Dataset) -> list[Finding]:
     sizes = values.astype(str).value_counts()
     if len(sizes) == 1:
         message = f"batch: obs column '{dataset.batch}' has the single value '{sizes.index[0]}'; nothing to correct."
+        return [Finding("batch", "warning", message)]
+    if len(values) > _FEWEST_PER_BATCH and len(values) < _FEWEST_PER_BATCH * len(sizes):
+        message = (
+            f"batch: obs column '{dataset.batch}' has {len(sizes)} values for {len(values)} cells (such as "
+            f"'{sizes.index[0]}'); is it a measurement? Name a column of donors, libraries or technologies."
+        )
         return [Finding("batch", "warning", message)]
     return [Finding("batch", "ok", f"{len(sizes)} batches of {sizes.min()} to {sizes.max()} cells")]
 

@@ -20,7 +20,7 @@ from sclamp.data.annotation import annotation_findings
 from sclamp.data.check_genes import identifier_findings, mito_findings, selection_findings
 from sclamp.data.check_panels import lost_findings
 from sclamp.data.check_priors import prior_findings
-from sclamp.data.counts import CountVerdict
+from sclamp.data.counts import NEARLY_WHOLE, CountVerdict
 from sclamp.data.estimates import estimates, words
 from sclamp.data.findings import Finding, errors
 from sclamp.data.genes import gene_ids, gene_symbols, mitochondrial
@@ -102,8 +102,8 @@ def _count_findings(source: Source, dataset: Dataset, seen: Survey) -> list[Find
     problem = verdict.problem(dataset.counts)
     places = [name for name, other in source.elsewhere().items() if _starts_with_counts(other)]
     hint = f" Counts seem to be in {' and '.join(places)}: set counts to it." if places else ""
-    if verdict.n_fractional and not verdict.kind and not places:
-        hint = " If they are counts estimated from reads, set fractions: round."
+    if verdict.n_fractional and verdict.kind in {"", NEARLY_WHOLE} and not places:
+        hint = " If they are counts, estimated from reads or corrected, set fractions: round."
     return [Finding("counts", "error", problem + hint)]
 
 

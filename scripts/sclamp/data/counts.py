@@ -10,6 +10,8 @@ from scipy import sparse
 LARGEST = 2**24
 """Whole numbers up to here are exact in float32."""
 
+NEARLY_WHOLE = "like counts that were corrected a little, as for saturated UMIs"
+
 _CELLS_TRIED = 200  # cells that are examined for how they were normalised
 
 
@@ -99,6 +101,8 @@ def looks_like(block: sparse.csr_matrix) -> str:
     cells = [cell.astype(np.float64) for cell in cells if np.isfinite(cell).all() and cell.min() > 0]
     if not cells:
         return ""
+    if np.median([_share_near_whole(cell) for cell in cells]) > 0.9:  # the logarithm to base 2 would fit these, too
+        return NEARLY_WHOLE
     bases = {
         "log-normalised (natural logarithm)": np.e,
         "log-normalised (base 2)": 2.0,
@@ -112,6 +116,12 @@ def looks_like(block: sparse.csr_matrix) -> str:
         return "normalised to a common sum (multiples of one number in each cell)"
     largest = max(float(cell.max()) for cell in cells)
     return f"log-normalised (fractional, none above {largest:.3g})" if largest < 15 else ""
+
+
+def _share_near_whole(values: np.ndarray) -> float:
+    """Share of small values that are close to whole numbers; corrections grow with the value."""
+    small = values[values < 10]
+    return float((np.abs(small - np.rint(small)) < 0.1).mean()) if len(small) else 0.0
 
 
 def _share_of_multiples(values: np.ndarray) -> float:

@@ -22,6 +22,12 @@ from sclamp.core.errors import UserError
 from sclamp.core.files import sha256
 from sclamp.data.panels import Panels
 
+_FOREIGN = {
+    ".gz": " It is compressed: unpack it first (gunzip).",
+    **dict.fromkeys((".rds", ".rda", ".rdata", ".h5seurat"), " Write it as .h5ad from R (sceasy, zellkonverter)."),
+    **dict.fromkeys((".loom", ".csv", ".tsv", ".txt", ".zarr"), " Read it with scanpy and write it as .h5ad."),
+}
+
 FORMATS = "an .h5ad file, a 10x .h5 file, a 10x MTX folder"
 
 
@@ -122,4 +128,5 @@ def _open(path: Path, counts: str, stack: contextlib.ExitStack) -> Source:
         from sclamp.data.source_tenx import TenxFile
 
         return TenxFile(path)
-    raise UserError(f"path: '{path}' has an unknown format; expected {FORMATS}.")
+    hint = _FOREIGN.get(path.suffix.lower(), "")
+    raise UserError(f"path: '{path}' has an unknown format; expected {FORMATS}.{hint}")
