@@ -40,6 +40,7 @@ def test_quoted_messages_are_those_of_the_check():
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "scripts/sclamp").rglob("*.py"))
     for words in (
         "does not hold counts", "it looks", "Counts seem to be in", "and no symbols", "does not exist",
-        "estimated from reads or corrected, set fractions: round", "name a var column with unique ids as gene_ids", "have fewer than",
+        "estimated from reads or corrected, set fractions: round", "have fewer than", "is it a measurement",
+        "name a var column with unique ids as gene_ids",
     ):  # fmt: skip
         assert words in code
