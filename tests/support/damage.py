@@ -31,7 +31,8 @@ class Case:
     original: the file. command(damaged, folder) -> script and arguments; the script writes into `folder`. results:
     names of the files that it writes there. read(path) -> something that is equal for equal results. checked: parts of
     the file that hold nothing but checked bytes: "all", or "" where a flipped bit may give another value that nothing
-    can tell. named: what a message must name, the file's name if empty.
+    can tell. named: what a message must name, the file's name if empty. text: a
+    format of lines, where a file that was cut looks like a shorter one.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Case:
     results: tuple[str, ...]
     checked: bool = False
     named: str = ""
+    text: bool = False
     function: bool = False
     seconds: float = 30
     cpu: float = 0
@@ -67,6 +69,7 @@ def try_damages(case: Case, trials: Trials, tmp_path: Path, cuts: int, flips: in
         target.write_bytes(content)
         outcome = case.run(target, tmp_path / "out")
         case.cpu, case.tried = case.cpu + outcome.seconds, case.tried + 1
+        silent |= case.text and what.startswith("cut")
         why = judge(case, outcome, target, tmp_path / "out", expected, silent, what)
         if why:
             trials.lost(KIND, f"{case.name}, {what}", why)
@@ -82,7 +85,7 @@ def damages(trials: Trials, content: bytes, cuts: int, flips: int, others: bool)
     if others:
         yield from ((f"replaced by {kind}", data, False) for kind, data in OTHER_KINDS.items())
     for _ in range(cuts):
-        at = int(trials.random.integers(1, len(content)))
+        at = int(trials.random.integers(1, max(2, len(content))))
         yield f"cut after {at} of {len(content)} bytes", content[:at], False
     for number in range(flips):
         # Headers and the like are short beside the data: half of the strikes go to the first and last kilobytes.

@@ -27,6 +27,31 @@ def checks(path: str, result: str) -> None:
     _write(result, [[f.check, f.level, f.message] for f in found])
 
 
+def table(path: str, result: str) -> None:
+    """A table of genes, by its name, as the script that uses it reads it."""
+    import pandas as pd
+    from sclamp.config.gene_priors import TextPrior
+    from sclamp.config.gene_selections import GeneSelection
+    from sclamp.data.gene_lists import listed_ids
+    from sclamp.evaluate.gene_markers import read_marker_list
+    from sclamp.evaluate.gene_terms import read_terms
+    from sclamp.priors.fasta import read_fasta
+    from sclamp.priors.tables import read_pairs
+    from sclamp.priors.text import read_descriptions
+    from small_files import GENES
+
+    symbols = pd.Series(GENES, index=GENES)
+    readers = {
+        "aliases": lambda: read_pairs(path, "alias", "symbol"),
+        "descriptions": lambda: read_descriptions(TextPrior(source="text", table=path, id_column="symbol"))[1],
+        "terms": lambda: read_terms(path, symbols).to_dict("list"),
+        "markers": lambda: read_marker_list(path, symbols).to_dict("list"),
+        "proteins": lambda: read_fasta(path, None),
+        "genes": lambda: listed_ids(GeneSelection(flavor="list", file=path)),
+    }
+    _write(result, readers[Path(path).name.partition(".")[0]]())
+
+
 def interrupted_training(*arguments: str) -> None:
     """train_model.py, asked to stop at its third step."""
     import os

@@ -19,8 +19,16 @@ def listed_ids(settings: GeneSelection) -> list[str]:
         path = Path(settings.file)
         if not path.is_file():
             raise UserError(f"file: the gene list '{settings.file}' does not exist.")
-        lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-        names += [line for line in lines if line and not line.startswith("#")]
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"file: the gene list '{settings.file}' cannot be read as text ({error}).") from error
+        lines = (line.strip() for line in text.splitlines())
+        listed = [line for line in lines if line and not line.startswith("#")]
+        if not listed or "\0" in text:
+            what = "is no text" if listed else "holds no genes"
+            raise UserError(f"file: the gene list '{settings.file}' {what}; one gene per line is expected.")
+        names += listed
     return list(dict.fromkeys(names))
 
 

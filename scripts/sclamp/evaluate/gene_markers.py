@@ -8,6 +8,7 @@ by Welch's t 81%, by the difference over the gene's standard deviation 84%.
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,7 +111,10 @@ def read_marker_list(path: str | Path, symbols: pd.Series, among: str = "of the 
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file.")
-    table = pd.read_csv(path, sep=None, engine="python", dtype=str, comment="#")
+    try:
+        table = pd.read_csv(path, sep=None, engine="python", dtype=str, comment="#")
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as a table ({' '.join(str(error).split())[:200]}).") from error
     table.columns = [str(c).strip() for c in table.columns]
     if missing := [c for c in ("cell_type", "gene") if c not in table]:
         raise UserError(*(f"{path}: " + unknown("column", name, table.columns) for name in missing))

@@ -12,6 +12,7 @@ import numpy as np
 
 from sclamp.config.gene_priors import FilePrior
 from sclamp.core.errors import UserError, unknown
+from sclamp.core.zips import check_sums
 from sclamp.priors.names import GeneNames
 from sclamp.priors.vectors import GeneVectors, stacked
 
@@ -57,15 +58,21 @@ def _torch(path: str) -> dict[str, np.ndarray]:
     import torch
 
     try:
+        if zipfile.is_zipfile(path):  # the older format has no checksums
+            check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
         hint = "which is not loaded, for safety; save the state_dict alone"
-        raise UserError(f"{path}: damaged, or holds more than tensors, {hint} ({reason}).") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: damaged, truncated or no torch checkpoint ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"{path}: damaged, or holds more than tensors, {hint} ({_line(error)}).") from error
+    except Exception as error:  # a damaged file can fail in any way
+        raise UserError(f"{path}: damaged, truncated or no torch checkpoint ({_line(error)}).") from error
     flat = _flat(content)
     return {name: t.detach().float().numpy() for name, t in flat.items() if isinstance(t, torch.Tensor) and t.ndim == 2}
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _safetensors(path: str) -> dict[str, np.ndarray]:
@@ -74,17 +81,25 @@ def _safetensors(path: str) -> dict[str, np.ndarray]:
 
     try:
         return {name: value for name, value in load_file(path).items() if value.ndim == 2}
-    except (SafetensorError, OSError, TypeError, KeyError) as error:
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError, AttributeError, MemoryError) as error:
         raise UserError(f"{path}: cannot be read as safetensors ({error}).") from error
 
 
-def _flat(content: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts with dotted names."""
+def _flat(content: Any) -> dict[str, Any]:
+    """Nested dicts with dotted names; a dict that comes up again is not followed (a file may hold circles)."""
     if not isinstance(content, dict):
-        return {prefix or "tensor": content}
+        return {"tensor": content}
     flat: dict[str, Any] = {}
-    for name, value in content.items():
-        flat |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
+    seen, open_ones = {id(content)}, [("", content)]
+    while open_ones:
+        prefix, values = open_ones.pop()
+        for key, value in values.items():
+            name = f"{prefix}.{key}" if prefix else str(key)
+            if not isinstance(value, dict):
+                flat[name] = value
+            elif id(value) not in seen:
+                seen.add(id(value))
+                open_ones.append((name, value))
     return flat
 
 

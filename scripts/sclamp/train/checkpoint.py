@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from torch import Tensor
 from sclamp.config.registry import MODES, model_class, settings_class
 from sclamp.core.errors import UserError, unknown
 from sclamp.core.files import written_aside
+from sclamp.core.zips import check_sums
 from sclamp.models.base import Model
 from sclamp.types import DataSpec, GeneStatistics
 
@@ -73,22 +73,13 @@ def save_plain(path: str | Path, content: Any) -> None:
 def load_plain(path: str | Path) -> Any:
     """Load a file of tensors, containers, strings and numbers onto the CPU; no code in it is run."""
     try:
-        _check_sums(path)
+        check_sums(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
     except Exception as error:  # a damaged file can fail in any way
         lines = str(error).splitlines()
         raise Unreadable(lines[0] if lines else type(error).__name__) from error
-
-
-def _check_sums(path: str | Path) -> None:
-    """Compare each part of the file with its checksum: torch writes checksums, and does not look at them."""
-    with zipfile.ZipFile(path) as archive:
-        if odd := [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]:
-            raise ValueError(f"{odd[0]} is compressed, which torch never does")
-        if (odd_part := archive.testzip()) is not None:
-            raise ValueError(f"{odd_part} does not fit its checksum: the file is damaged")
 
 
 def read_content(path: str | Path) -> dict[str, Any]:

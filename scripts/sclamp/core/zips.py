@@ -1,0 +1,18 @@
+"""Zip files that hold tensors: torch writes a checksum for each part, and does not look at it."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+
+def check_sums(path: str | Path) -> None:
+    """Compare each part of a zip file of torch with its checksum; nothing is unpacked that could swell.
+
+    Errors: `zipfile.BadZipFile` for what is no zip file; `ValueError` for a part that does not fit, or is compressed.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if packed := [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]:
+            raise ValueError(f"{packed[0]} is compressed, which torch never does")
+        if (odd := archive.testzip()) is not None:
+            raise ValueError(f"{odd} does not fit its checksum: the file is damaged")
