@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from fault_project import FOLDER, Reference, make_reference
+from forked import Forks
 from project import Project
 
 
@@ -33,6 +34,14 @@ def reference(tmp_path_factory: pytest.TempPathFactory, whole: bool) -> Referenc
         if not made.exists():
             made.write_bytes(pickle.dumps(make_reference(shared / FOLDER, whole)))
         return pickle.loads(made.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Runs jobs without their slow imports."""
+    server = Forks()
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ OUT = "results ä 'q'"
 RUN = f"{OUT}/datasets/one/models/beta_vae/seed_1"
 SHORT = (f"{OUT}/datasets/one/checks.json", f"{RUN}/figures/training.png", f"{RUN}/cell_embedding.parquet")
 """Targets of the few jobs that the usual test suite tries."""
-ODD_NAMES = {"one.h5ad": "-one ä 'q' 中文.h5ad", "vectors.csv": "-vectors 🧬.csv", "markers.csv": "-markers.csv"}
+DATA = "-one ä 'q' 中文.h5ad"
+ODD_NAMES = {"one.h5ad": DATA, "vectors.csv": "-vectors 🧬.csv", "markers.csv": "-markers.csv"}
 
 
 class Reference(NamedTuple):

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,3 +121,50 @@ def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
 def mount(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Call mount."""
     return subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+
+
+OTHER_USER = 65534
+_AS_OTHER = (
+    "setpriv", f"--reuid={OTHER_USER}", f"--regid={OTHER_USER}", "--clear-groups",
+    # It may read what this user may, such as the interpreter, but write only what is its own.
+    "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "--",
+)  # fmt: skip
+
+
+def as_other_user(*command: str) -> list[str]:
+    """A command run by a user without rights, who can write nothing but what belongs to it."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can act as another user, with setpriv")
+    return [*_AS_OTHER, *command]
+
+
+def give_away(folder: Path) -> None:
+    """Make everything in a folder the other user's."""
+    for path in [folder, *folder.rglob("*")]:
+        os.chown(path, OTHER_USER, OTHER_USER, follow_symlinks=False)
+
+
+def protect(folder: Path) -> None:
+    """Take the right to write in a folder, and in those in it, from everybody."""
+    for path in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+        path.chmod(0o555)
+
+
+def workflow(*arguments: str) -> list[str]:
+    """The command that runs a small project's workflow."""
+    return [sys.executable, "-m", "snakemake", "--configfile", "mine.yaml", "--cores", "2", *arguments]
+
+
+def ended(folder: Path, seconds: float = 120) -> None:
+    """Wait until no process works in a folder any more."""
+    until = time.monotonic() + seconds
+    while any(_works_in(process, folder) for process in Path("/proc").glob("[0-9]*")):
+        assert time.monotonic() < until, f"processes still run in {folder}"
+        time.sleep(0.1)
+
+
+def _works_in(process: Path, folder: Path) -> bool:
+    try:
+        return (process / "cwd").readlink() == folder
+    except OSError:  # it has ended, or is another user's
+        return False

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from sclamp.core.files import beside
+
 
 @contextmanager
 def alone(model: Path) -> Iterator[bool]:
@@ -23,7 +25,7 @@ def alone(model: Path) -> Iterator[bool]:
     knows no locks nothing is waited for.
     """
     model.parent.mkdir(parents=True, exist_ok=True)
-    path = model.with_name(f".{model.name}.lock")
+    path = beside(model, ".lock")
     handle, waited = _locked(path)
     try:
         yield waited
