@@ -97,7 +97,7 @@ def _section(title: str, section: type[BaseModel], without: set[str]) -> str:
         if key in without:
             continue
         cells = (f"`{key}`", _type(field.annotation), _default(field), field.description or "")
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
