@@ -1,4 +1,4 @@
-# make demo | test | test-slurm | lint | bench | why | report | slurm-profile; `make help` lists them.
+# make demo | test | test-faults | test-slurm | lint | bench | why | report | slurm-profile; `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,6 +19,9 @@ coverage: $(VENV)/installed-dev  ## Run the test suite and measure the coverage 
 
 test-slurm: $(VENV)/installed-dev  ## Run the workflow on a toy SLURM cluster, in every way (needs Debian's slurmctld slurmd slurm-client, and root)
 	SCLAMP_TEST_SLURM=all $(BIN)/python -m pytest tests/slurm -v $(ARGS)
+
+test-faults: $(VENV)/installed-dev  ## Try every fault (killed jobs, full disks, damaged files, jumping clocks, ...) and count what was survived
+	$(BIN)/python -m pytest tests/faults -n auto --all-trials $(ARGS)
 
 lint: $(VENV)/installed-dev  ## Check style, types and formatting
 	$(BIN)/ruff check .
@@ -71,4 +74,4 @@ $(VENV)-bench/installed-bench: envs/bench.txt envs/requirements.txt
 clean:  ## Remove results of the demo
 	rm -rf results
 
-.PHONY: help demo test test-slurm coverage lint format envs schema bench why slurm-profile clean
+.PHONY: help demo test test-faults test-slurm coverage lint format envs schema bench why slurm-profile clean
