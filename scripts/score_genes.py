@@ -30,6 +30,7 @@ def main() -> None:
     from sclamp.config.evaluate import Evaluate
     from sclamp.config.parse import parsed
     from sclamp.core.files import write_table
+    from sclamp.core.progress import doing
     from sclamp.core.provenance import provenance
     from sclamp.data.h5ad import read_cells
     from sclamp.evaluate.gene_markers import read_marker_list
@@ -45,7 +46,8 @@ def main() -> None:
     check_same_cells(ids, given.cells, cells.obs.index.to_numpy(), given.counts)
     markers = read_marker_list(given.markers, symbols, "of the data") if given.markers else None
     terms = read_terms(given.terms, symbols) if given.terms else None
-    found = score_genes(genes, embedding, given.counts, cells, markers, terms, settings)
+    with doing("scores of genes"):
+        found = score_genes(genes, embedding, given.counts, cells, markers, terms, settings)
     inputs = [given.genes, given.cells, given.counts, given.gene_table, given.markers, given.terms]
     packages = ["numpy", "scipy", "faiss-cpu", "igraph"]
     used = [path for path in inputs if path]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sclamp.core.errors import UserError
+from sclamp.core.progress import doing
 
 METADATA_KEY = b"sclamp"
 SPARE = 1 << 20
@@ -217,5 +218,5 @@ def read_embedding(path: str | Path, id_column: str) -> tuple[Any, Any]:
 
 def sha256(path: str | Path) -> str:
     """Hex digest of a file's bytes."""
-    with open(path, "rb") as handle:
+    with doing(f"hash of {path}"), open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

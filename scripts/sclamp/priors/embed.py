@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sclamp.core.progress import progress
+from sclamp.core.progress import doing, progress
 from sclamp.priors.cache import VectorCache, content_key
 
 SECONDS_BETWEEN_FLUSHES = 20.0
@@ -48,7 +48,9 @@ def embed_once(
     if len(todo) < len(texts):
         print(f"{len(texts)} {unit}, {len(todo)} of them new", file=sys.stderr, flush=True)
     if todo:
-        _embed(todo, load(), cache, batch_size, unit)
+        with doing("loading the model"):
+            model = load()
+        _embed(todo, model, cache, batch_size, unit)
     found = [cache[key] for key in keys]
     return np.stack([vector for vector, _ in found]), sum(cut for _, cut in found)
 

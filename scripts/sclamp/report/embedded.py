@@ -17,6 +17,7 @@ from anndata.io import write_elem
 from sclamp.core.cli import name_and_path
 from sclamp.core.errors import UserError
 from sclamp.core.files import SPARE, provenance_of, read_embedding, read_table, take_space, written_aside
+from sclamp.core.progress import doing
 from sclamp.core.provenance import provenance
 from sclamp.data.h5ad import opened, read_frame, read_uns
 from sclamp.plot.tables import read_layout
@@ -66,7 +67,8 @@ def assemble(cells: str | Path, runs: Sequence[Run], output: str | Path, code: s
     stored = read_uns(cells)
     _check_ids(cells, obs, var, runs)
     with written_aside(output) as aside:
-        shutil.copyfile(cells, aside)
+        with doing(f"copying {cells}"):
+            shutil.copyfile(cells, aside)
         take_space(aside, SPARE + sum(_space_of(run) for run in runs))
         with h5py.File(aside, "r+") as file:
             stored["embeddings"] = {run.key: _add(file, run, obs, var) for run in runs}

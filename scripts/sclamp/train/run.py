@@ -17,6 +17,7 @@ from sclamp.config.base import ModelSettings
 from sclamp.config.registry import model_class
 from sclamp.core.errors import UserError
 from sclamp.core.files import write_table
+from sclamp.core.progress import doing
 from sclamp.core.provenance import provenance
 from sclamp.data.batches import Batches
 from sclamp.data.inputs import describe, read_cell_embedding, read_gene_priors, read_inputs
@@ -175,7 +176,8 @@ def _solve(model: ClosedFormModel, batches: Batches) -> list[dict[str, Any]]:
     if not len(batches.inputs.rows("train")):
         raise UserError("split: there are no training cells ('train'); nothing can be learned.")
     try:
-        model.fit(batches)
+        with doing("fitting"):
+            model.fit(batches)
     except ValueError as error:
         raise UserError(str(error)) from error
     summary = model.summary()
