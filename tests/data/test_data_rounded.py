@@ -64,3 +64,15 @@ def test_counts_corrected_for_saturated_umis_are_no_logarithms(raw, tmp_path):
     told = check_dataset(Dataset(path=str(tmp_path / "x.h5ad")), {}, {})
     said = next(f.message for f in told.findings if f.check == "counts")
     assert "it looks like counts that were corrected a little" in said and said.endswith("set fractions: round.")
+
+
+@pytest.mark.parametrize("depth", [0.4, 2.0, 7.3, 100.0])
+def test_estimates_at_any_depth_are_no_logarithms(raw, tmp_path, depth):
+    counts = np.asarray(raw.X.todense(), dtype=np.float64)
+    noise = np.random.default_rng(0).gamma(2.0, 0.5, counts.shape)
+    estimated = np.where(counts > 0, counts * 8 * depth * noise, 0)
+    estimated[:, 1] += 40  # a gene with many reads: logarithms never get there
+    ad.AnnData(estimated, raw.obs, raw.var).write_h5ad(tmp_path / "x.h5ad")
+    found, n = values(Dataset(path=str(tmp_path / "x.h5ad"), fractions="round"))
+    np.testing.assert_array_equal(found, np.rint(estimated))
+    assert n > 0

@@ -110,7 +110,7 @@ def looks_like(block: sparse.csr_matrix) -> str:
     }
     for words, base in bases.items():
         undone = [np.expm1(cell * np.log(base)) for cell in cells if cell.max() * np.log(base) < 50]
-        if undone and np.median([_share_of_multiples(cell) for cell in undone]) > 0.95:
+        if len(undone) > 0.9 * len(cells) and np.median([_share_of_multiples(cell) for cell in undone]) > 0.95:
             return words
     if np.median([_share_of_multiples(cell) for cell in cells]) > 0.95:
         return "normalised to a common sum (multiples of one number in each cell)"
@@ -128,4 +128,6 @@ def _share_of_multiples(values: np.ndarray) -> float:
     """Share of values that are whole multiples of the smallest; larger multiples say little and are left out."""
     ratios = values / values.min()
     ratios = ratios[ratios < 50]
+    if len(ratios) < max(5, len(values) / 2):  # too few to tell anything
+        return 0.0
     return float((np.abs(ratios - np.rint(ratios)) < 0.02).mean())
