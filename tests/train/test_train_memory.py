@@ -83,11 +83,12 @@ def test_few_cells_say_what_many_would_take():
         asked.append(cells)
         return 1000 + 10 * cells
 
-    found = measured(run, 1024, free=30_000)
-    assert asked == [16, 64]  # 256 could take 16 times as much as 64, which is not sure to fit
+    found = measured(run, 1024, free=6_000)
+    assert asked == [16, 64, 256]  # 512 would be above 0.7 of it
     assert along(found, 1024) == 1000 + 10 * 1024
     assert along(found, 40) == 1400
-    assert list(measured(run, 1024, free=10**9)) == [16, 64, 256, 1024]
+    assert list(measured(run, 1024, free=6_000, steep=True)) == [16, 64]  # 256 could need 16 times as much as 64
+    assert list(measured(run, 1024, free=10**9)) == [16, 64, 256, 512, 1024]
     assert list(measured(run, 3, free=1)) == [2, 3]
     assert along({1: 7}, 1) == 7
 

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 TIGHT, TOO_MUCH = 0.9, 1.25
 """Shares of the free memory from which a training is warned, and refused: the estimate is no better than that."""
-GROWTH = 4
-"""Each measured batch has so many times the cells of the one before."""
+SHARES = (64, 16, 4, 2, 1)
+"""A batch is tried cut to such shares of its cells, one after the other."""
+SURE = 0.7
+"""Share of the free memory up to which the next is tried."""
 
 
 class _Peak(TorchDispatchMode):
@@ -119,25 +121,27 @@ def estimate(model: GradientModel, batches: Batches, settings: TrainingSettings,
 
     with torch.random.fork_rng(devices=[batches.device] if batches.device.type == "cuda" else []):
         tried = copy.deepcopy(model, dict(priors))  # what a step notes in the model is forgotten with it
-        steps = measured(step, min(cells, len(rows["train"])), free)
+        steps = measured(step, min(cells, len(rows["train"])), free, steep=model.loss_needs_whole_batch)
         seen = min(EVALUATION_ROWS, len(rows["val"]))
-        validated = along(measured(validation, seen, free), seen)
+        validated = along(measured(validation, seen, free, steep=model.loss_needs_whole_batch), seen)
     held = bytes_of([vars(batches), vars(batches._source) if batches._source else {}])
     kept = bytes_of(list(model.learned_state().values()))
     return Needs(bytes_of(model.state_dict()), held, learned, 2 * learned, kept, steps, validated)
 
 
-def measured(run: Callable[[int], int], cells: int, free: int) -> dict[int, int]:
-    """Bytes that `run` says it took, for a few cells, some more, and up to `cells` as long as they surely fit."""
+def measured(run: Callable[[int], int], cells: int, free: int, steep: bool = False) -> dict[int, int]:
+    """Bytes that `run` says it took, for a few cells and then for more, up to `cells` as long as they will fit.
+
+    steep: where it may grow with the square of the cells.
+    """
     found: dict[int, int] = {}
-    count = max(2, -(-cells // GROWTH**3))
-    while True:
-        count = min(count, cells)
-        found[count] = run(count)
-        surely = GROWTH**2 * found[count] <= free / 2  # no loss grows faster than with the square
-        if count == cells or (len(found) > 1 and not surely):
-            return found
-        count *= GROWTH
+    for share in SHARES:
+        count = min(cells, max(2, -(-cells // share)))
+        if len(found) > 1 and along(found, count) * (count / max(found) if steep else 1) > SURE * free:
+            break
+        if count not in found:
+            found[count] = run(count)
+    return found
 
 
 def along(found: dict[int, int], cells: int) -> int:
