@@ -1,6 +1,7 @@
 """Counts that are not whole: rounded where this is asked for, and never where they are normalised values."""
 
 import anndata as ad
+import h5py
 import numpy as np
 import pytest
 
@@ -76,3 +77,31 @@ def test_estimates_at_any_depth_are_no_logarithms(raw, tmp_path, depth):
     found, n = values(Dataset(path=str(tmp_path / "x.h5ad"), fractions="round"))
     np.testing.assert_array_equal(found, np.rint(estimated))
     assert n > 0
+
+
+@pytest.mark.filterwarnings("ignore::anndata.OldFormatWarning")  # the old form is what is tested
+def test_a_file_like_that_of_the_pancreas_benchmark_is_read(tmp_path):
+    """As anndata 0.7 wrote it: categories beside obs, a dense packed layer; whole, corrected and estimated counts."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.gamma(0.5, 3, (120, 90))).astype(np.float32)
+    counts[:, 0] += 1
+    counts[:40] = -4096 * np.log1p(-counts[:40] / 4096)
+    counts[40:80] = np.where(counts[40:80] > 0, counts[40:80] * 7.3 + rng.random((40, 90)), 0)
+    text = h5py.string_dtype()
+    with h5py.File(tmp_path / "old.h5ad", "w") as file:
+        file.create_dataset("X", data=np.log1p(counts))
+        file.create_dataset("layers/counts", data=counts, chunks=(50, 60), compression="gzip")
+        for name, ids in (("obs", [f"c{i}" for i in range(120)]), ("var", [f"G{i}" for i in range(90)])):
+            group = file.create_group(name)
+            group.attrs.update({"encoding-type": "dataframe", "encoding-version": "0.1.0", "_index": "index"})
+            group.create_dataset("index", data=np.array(ids, dtype=text))
+            group.attrs.create("column-order", np.array(["tech"] if name == "obs" else [], dtype=object), dtype=text)
+        kinds = file.create_dataset("obs/__categories/tech", data=np.array(["celseq2", "inDrop1"], dtype=text))
+        kinds.attrs["ordered"] = False
+        codes = file["obs"].create_dataset("tech", data=(np.arange(120) >= 40).astype(np.int8))
+        codes.attrs["categories"] = kinds.ref
+    dataset = Dataset(path=str(tmp_path / "old.h5ad"), counts="layers/counts", fractions="round", batch="tech")
+    np.testing.assert_array_equal(values(dataset)[0], np.rint(counts))
+    report = check_dataset(dataset, {}, {})
+    assert not report.failed, report.findings
+    assert any(f.message == "2 batches of 40 to 80 cells" for f in report.findings)
