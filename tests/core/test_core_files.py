@@ -100,6 +100,19 @@ def test_embedding_survives_with_its_provenance(tmp_path):
     assert provenance_of(read_table(tmp_path / "e.parquet")) == {"seed": 3}
 
 
+def test_embeddings_of_more_values_than_32_bits_count_are_written_in_pieces(tmp_path):
+    values = np.arange(21, dtype=np.float32).reshape(7, 3)
+    for name, most in (("whole", 21), ("pieces", 8)):  # pieces of 2 cells
+        write_embedding(tmp_path / name, "cell_id", list("abcdefg"), values, {}, most)
+        ids, found = read_embedding(tmp_path / name, "cell_id")
+        assert list(ids) == list("abcdefg")
+        assert np.array_equal(found, values)
+    table = read_table(tmp_path / "whole")
+    cut = [table["embedding"].slice(first, 2).combine_chunks() for first in range(0, 7, 2)]
+    pq.write_table(table.set_column(1, "embedding", pa.chunked_array(cut)), tmp_path / "cut", row_group_size=2)
+    assert np.array_equal(read_embedding(tmp_path / "cut", "cell_id")[1], values)
+
+
 def test_an_embedding_without_rows(tmp_path):
     write_embedding(tmp_path / "e.parquet", "gene_id", [], np.zeros((0, 5)), {})
     ids, found = read_embedding(tmp_path / "e.parquet", "gene_id")

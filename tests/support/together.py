@@ -80,7 +80,10 @@ def in_double(batch: Batch) -> Batch:
 
 
 def train(name: str, job: dict[str, Any], folder: Path, group: Watched) -> None:
-    """One training, by `run.train`; `strict` in the job: parameters and cells in float64."""
+    """One training, by `run.train`.
+
+    In the job: strict, parameters and cells in float64; blocks, the last process asks for blocks of neighbouring cells.
+    """
     notes, strict, group.differing = Notes(), job["strict"], set()
     build = run._build
 
@@ -92,6 +95,8 @@ def train(name: str, job: dict[str, Any], folder: Path, group: Watched) -> None:
     def built(wanted: run.Run, device: torch.device) -> tuple[Any, Batches]:
         model, batches = build(wanted, device)
         notes.of(batches, strict)
+        if job["blocks"] and group.rank == group.count - 1:  # only one node is short of memory for the file
+            batches.placement = replace(batches.placement, block_rows=8)
         return model.double() if strict else model, batches
 
     @contextmanager

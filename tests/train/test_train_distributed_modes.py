@@ -37,6 +37,7 @@ FURTHER: dict[str, dict[str, Any]] = {
         "mode": "scvi", "likelihood": "zinb", "prior": "flow", "batch_representation": "embedding",
         "batch_embedding_sampled": True, "dispersion": "gene-label",
     },
+    "ppca, blocks": {"mode": "ppca"},
     "direct, mixture": {"mode": "direct", "fusion": "moe", "gradient_clip": 1.0},
 }  # fmt: skip
 COUNTS, FLOAT32 = (1, 2, 4), ", float32"
@@ -76,7 +77,8 @@ def trainings(counts: Path, prior: Path) -> dict[str, dict[str, Any]]:
             own = MODES[mode].own_prior
             names = [own] if own else values.get("gene_priors", ())
             jobs[name if strict else f"{name}{FLOAT32}"] = {
-                "settings": values, "strict": strict, "counts": str(counts), "priors": dict.fromkeys(names, str(prior)),
+                "settings": values, "strict": strict, "blocks": "blocks" in name,
+                "counts": str(counts), "priors": dict.fromkeys(names, str(prior)),
                 "after": f"{MODES[mode].after[-1]}{'' if strict else FLOAT32}" if MODES[mode].after else "",
             }  # fmt: skip
     return jobs

@@ -15,6 +15,8 @@ from sclamp.core.errors import UserError
 from sclamp.core.progress import doing
 
 METADATA_KEY = b"sclamp"
+MOST_IN_LISTS = 2**31 - 1
+"""Values in one piece of a column of lists; pyarrow counts them in 32 bits, and past them wrongly, without a word."""
 SPARE = 1 << 20
 """Bytes that HDF5 may need for its own tables."""
 _HOST = os.uname().nodename
@@ -160,16 +162,23 @@ def provenance_of(table: Any) -> dict[str, Any]:
     return json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
 
 
-def write_embedding(path: str | Path, id_column: str, ids: Any, embedding: Any, provenance: dict[str, Any]) -> None:
-    """Write an (n, k) float32 array as Parquet with columns `id_column` (string) and "embedding" (list<float>)."""
+def write_embedding(
+    path: str | Path, id_column: str, ids: Any, embedding: Any, provenance: dict[str, Any], most: int = MOST_IN_LISTS
+) -> None:
+    """Write an (n, k) float32 array as Parquet with columns `id_column` (string) and "embedding" (list<float>).
+
+    most: values that one piece of the column holds.
+    """
     import numpy as np
     import pyarrow as pa
 
     matrix = np.ascontiguousarray(embedding, dtype=np.float32)
     if matrix.ndim != 2 or len(matrix) != len(ids):
         raise ValueError(f"{path}: embedding of shape {matrix.shape} for {len(ids)} ids")
-    values = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
-    lists = values.cast(pa.list_(pa.float32()))
+    rows = max(1, most // max(matrix.shape[1], 1))
+    pieces = [matrix[first : first + rows] for first in range(0, len(matrix), rows)] or [matrix]
+    values = (pa.FixedSizeListArray.from_arrays(pa.array(piece.ravel()), matrix.shape[1]) for piece in pieces)
+    lists = pa.chunked_array([value.cast(pa.list_(pa.float32())) for value in values])
     write_table(path, pa.table({id_column: pa.array(ids, pa.string()), "embedding": lists}), provenance)
 
 
@@ -188,17 +197,17 @@ def read_embedding(path: str | Path, id_column: str) -> tuple[Any, Any]:
     if missing:
         raise UserError(*(f"{path}: " + unknown("column", c, table.column_names) for c in missing))
     ids = np.asarray(table[id_column].to_pylist(), dtype=object)
-    column = table["embedding"].combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks)
-    lengths = np.asarray(column.value_lengths()) if not pa.types.is_fixed_size_list(column.type) else None
-    if lengths is not None and len(lengths) and (lengths != lengths[0]).any():
+    column = table["embedding"]
+    pieces = [np.asarray(piece.flatten(), dtype=np.float32) for piece in column.chunks]
+    fixed = pa.types.is_fixed_size_list(column.type)
+    lengths = np.concatenate([[], *(() if fixed else (piece.value_lengths() for piece in column.chunks))]).astype(int)
+    if len(lengths) and (lengths != lengths[0]).any():
         odd = int(np.flatnonzero(lengths != lengths[0])[0])
         raise UserError(
             f"{path}: vectors of unequal length: '{ids[0]}' has {lengths[0]} values, '{ids[odd]}' has {lengths[odd]}."
         )
-    width = len(column.flatten()) // max(len(ids), 1)
-    matrix = np.asarray(column.flatten(), dtype=np.float32).reshape(len(ids), width)
+    values = pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, np.float32), *pieces])
+    matrix = values.reshape(len(ids), len(values) // max(len(ids), 1))
     problems = []
     bad = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
     if len(bad):

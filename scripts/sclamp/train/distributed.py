@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from sclamp.core.errors import UserError
 
+T = TypeVar("T")
 PR_SET_PDEATHSIG = 1
 MINUTES_TO_WAIT = 30
 SECONDS_TO_BE_ENDED = 5.0
@@ -95,6 +96,14 @@ class Processes:
         value = torch.tensor(number)
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return int(value)
+
+    def from_first(self, value: T) -> T:
+        """What the first process has; the others need not know it."""
+        if self.count == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, 0, device=torch.device("cpu"))
+        return box[0]
 
     def same_state(self, model: nn.Module) -> None:
         """Give all processes what the first one has: parameters and buffers, but gene priors, which each has read.

@@ -259,7 +259,7 @@ class Training:
         }
 
     def _go_on_from_resume(self) -> None:
-        state = self.resume.load() if self.resume else None
+        state = self.processes.from_first(self.resume.load() if self.resume and self.processes.writes else None)
         if state is None:
             return
         self.model.load_state_dict(state["model"], strict=False)

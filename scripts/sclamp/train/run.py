@@ -188,6 +188,8 @@ def _solve(model: ClosedFormModel, batches: Batches) -> list[dict[str, Any]]:
 def _train(
     run: Run, model: GradientModel, batches: Batches, group: Processes, origin: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
+    # Free memory decides, and is another one on each node; the order of cells must be the same.
+    batches.placement = replace(batches.placement, block_rows=group.largest(batches.placement.block_rows or 0) or None)
     order = "rows" if batches.placement.block_rows is None else f"blocks of {batches.placement.block_rows} rows"
     resume = Resume(_resume_file(run), {**origin, "order of cells": order})
     events = EventLog(run.model.with_name("tensorboard")) if group.writes and wanted() else None
