@@ -27,9 +27,24 @@ def checks(path: str, result: str) -> None:
     _write(result, [[f.check, f.level, f.message] for f in found])
 
 
+def config(path: str, result: str) -> None:
+    """A configuration, read from YAML as Snakemake reads it (a safe loader) and checked."""
+    import yaml
+
+    from sclamp.config.root import load
+
+    try:
+        raw = yaml.safe_load(Path(path).read_bytes())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # Snakemake's to tell
+        raise UserError(f"{path}: {' '.join(str(error).split())[:200]}") from error
+    _write(result, {name: str(settings) for name, settings in load(raw).models.items()})
+
+
 def table(path: str, result: str) -> None:
     """A table of genes, by its name, as the script that uses it reads it."""
     import pandas as pd
+    from small_files import GENES
+
     from sclamp.config.gene_priors import TextPrior
     from sclamp.config.gene_selections import GeneSelection
     from sclamp.data.gene_lists import listed_ids
@@ -38,7 +53,6 @@ def table(path: str, result: str) -> None:
     from sclamp.priors.fasta import read_fasta
     from sclamp.priors.tables import read_pairs
     from sclamp.priors.text import read_descriptions
-    from small_files import GENES
 
     symbols = pd.Series(GENES, index=GENES)
     readers = {
@@ -50,6 +64,40 @@ def table(path: str, result: str) -> None:
         "genes": lambda: listed_ids(GeneSelection(flavor="list", file=path)),
     }
     _write(result, readers[Path(path).name.partition(".")[0]]())
+
+
+def poisoned_training(epoch: int, *arguments: str) -> None:
+    """A training in whose epoch `epoch` (from 0) a value of a batch is not a number: a read that went wrong."""
+    import runpy
+    import sys
+
+    import torch
+    from trial_worker import SCRIPTS
+
+    from sclamp.data.batches import Batches
+    from sclamp.train.loop import Training
+
+    train_epoch, of, at = Training._train_epoch, Batches.of, [-1]
+
+    def counted(self: Any) -> None:
+        at[0] = self.standing.epoch
+        train_epoch(self)
+        at[0] = -1
+
+    def poisoned(self: Any, plan: Any) -> Any:
+        poison = at[0] == epoch
+        for batch in of(self, plan):
+            for name in ("counts", "log_counts", "lognorm", "scaled", "embedding"):
+                value = getattr(batch, name, None)
+                if poison and torch.is_tensor(value):
+                    value.view(-1)[0] = float("nan")
+            if poison and batch.entries is not None:
+                batch.entries.count[0] = float("nan")
+            yield batch
+
+    Training._train_epoch, Batches.of = counted, poisoned  # type: ignore[method-assign]
+    sys.argv = list(arguments)
+    runpy.run_path(str(SCRIPTS / arguments[0]), run_name="__main__")
 
 
 def interrupted_training(*arguments: str) -> None:

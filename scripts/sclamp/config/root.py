@@ -17,6 +17,9 @@ from sclamp.config.models import explode, parse_models
 from sclamp.config.references import reference_problems
 from sclamp.core.errors import UserError
 
+MOST_VALUES = 200_000
+"""Values of a configuration, repetitions by anchors counted."""
+
 
 class Sections(Section):
     """Everything in config.yaml but the models, whose settings depend on their mode."""
@@ -66,6 +69,8 @@ def load(raw: Any) -> Config:
     """Check a configuration as read from YAML; a `UserError` lists every problem in it."""
     if not isinstance(raw, dict):
         raise UserError(f"config: a mapping of sections is expected, found {type(raw).__name__}.")
+    if problem := _endless(raw):
+        raise UserError(problem)
     problems: list[str] = []
     sections: Sections | None = None
     try:
@@ -85,3 +90,16 @@ def load(raw: Any) -> Config:
     if problems or sections is None:
         raise UserError(*problems)
     return Config(sections=sections, models=models)
+
+
+def _endless(raw: dict[str, Any]) -> str:
+    """What is wrong with a configuration whose anchors repeat each other, to billions of values or in a circle."""
+    seen, waiting = 0, [raw]
+    while waiting:
+        value: Any = waiting.pop()
+        if isinstance(value, dict | list):
+            waiting += value.values() if isinstance(value, dict) else value
+        seen += 1
+        if seen > MOST_VALUES:
+            return f"config: holds more than {MOST_VALUES:,} values, as its anchors (&name, *name) are repeated."
+    return ""

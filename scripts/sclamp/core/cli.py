@@ -43,11 +43,15 @@ def read_settings(text: str) -> dict[str, Any]:
             raise UserError(f"--settings: '{text}' is neither JSON nor an existing file.")
         import yaml
 
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            what = " ".join(f"{error}".split())[:300]
+            raise UserError(f"--settings: {path}: cannot be read as JSON or YAML ({what}).") from error
     else:
         try:
             value = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise UserError(f"--settings: not valid JSON ({error}).") from error
     if not isinstance(value, dict):
         raise UserError(f"--settings: a mapping is expected, found {type(value).__name__}.")

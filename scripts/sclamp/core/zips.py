@@ -14,5 +14,7 @@ def check_sums(path: str | Path) -> None:
     with zipfile.ZipFile(path) as archive:
         if packed := [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]:
             raise ValueError(f"{packed[0]} is compressed, which torch never does")
+        if sum(part.file_size for part in archive.infolist()) > Path(path).stat().st_size:
+            raise ValueError("its parts are larger together than the file")
         if (odd := archive.testzip()) is not None:
             raise ValueError(f"{odd} does not fit its checksum: the file is damaged")

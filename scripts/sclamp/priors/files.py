@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from sclamp.config.gene_priors import FilePrior
 from sclamp.core.errors import UserError, unknown
+from sclamp.core.limits import memory_for
 from sclamp.priors.checkpoints import CHECKPOINTS, checkpoint_vectors
 from sclamp.priors.local import localized
 from sclamp.priors.names import OTHER_IDS, GeneNames, names_from
@@ -23,6 +25,12 @@ def file_vectors(settings: FilePrior) -> GeneVectors:
     path = settings.path
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file." if not Path(path).exists() else f"{path}: a folder, not a file.")
+    with memory_for(path):
+        return _read(settings)
+
+
+def _read(settings: FilePrior) -> GeneVectors:
+    path = settings.path
     kind = suffix(path)
     if kind in PARQUET:
         return read_vectors(path, settings.id_column, settings.embedding_column)
@@ -72,6 +80,6 @@ def read_npz(path: str, wanted: dict[str, str]) -> list[np.ndarray]:
                 known = arrays.files
                 raise UserError(*(f"{path}: " + unknown(f"{key}: array", n, known) for key, n in missing.items()))
             return [arrays[name] for name in wanted.values()]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, KeyError) as error:
         hint = "strings must be saved as text, not as objects"
         raise UserError(f"{path}: cannot be read as npz ({error}); {hint}.") from error
