@@ -93,7 +93,7 @@ def train(run: Run) -> None:
             return
         model, batches = _build(run, device)
         if isinstance(model, ClosedFormModel):
-            history = _solve(model, batches)
+            history = _solve(model, batches) if group.writes else []
         else:
             assert isinstance(model, GradientModel), "a model is one or the other"
             history = _train(run, model, batches, group, origin)
