@@ -405,7 +405,7 @@ def test_values_that_are_no_counts_are_refused(
     file.write_h5ad(path)
     status, said = embed(path)
     assert status == 1
-    assert "does not hold counts" in said
+    assert "does not hold counts" in said and "Name the raw counts by --settings" in said
 
 
 def test_repeated_genes_are_refused(

@@ -107,7 +107,9 @@ def _counts(source: Source, dataset: Dataset, columns: np.ndarray) -> tuple[Coun
     if not blocks:
         raise UserError(f"{source.name}: has no cells.")
     if not verdict.are_counts:
-        raise UserError(f"{source.name}: {verdict.problem(dataset.counts)}")
+        places = ", ".join(name for name in source.elsewhere()) or "no other matrix"
+        hint = f"""Name the raw counts by --settings '{{"counts": "layers/NAME"}}'; the file has: {places}."""
+        raise UserError(f"{source.name}: {verdict.problem(dataset.counts)} {hint}")
     indptr = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.indptr) for part in blocks]))])
     indices, data = (np.concatenate([getattr(part, name) for part in blocks]) for name in ("indices", "data"))
     counts = Counts(indptr.astype(np.int64), indices, data.astype(np.float32), len(columns))
