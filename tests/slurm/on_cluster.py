@@ -91,7 +91,7 @@ class OnCluster:
         ]
         return sorted((j for j in jobs if f"rule_{rule}" in j.get("Comment", "")), key=lambda j: int(j["JobId"]))
 
-    def wait_for(self, what: Callable[[], Any], seconds: float = 400) -> Any:
+    def wait_for(self, what: Callable[[], Any], seconds: float = 900) -> Any:
         """Wait until `what()` is true and return it."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
