@@ -25,6 +25,7 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/left_out.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/archive.smk"
 
 
 rule all:

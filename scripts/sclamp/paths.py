@@ -24,6 +24,8 @@ class Paths:
         self.scores = f"{self.out}/summary/scores.parquet"
         self.intervals = f"{self.out}/summary/intervals.parquet"
         self.comparisons = f"{self.out}/summary/comparisons.parquet"
+        self.provenance = f"{self.out}/provenance.json"
+        self.crate = f"{self.out}/crate.zip"
 
     # --- data -------------------------------------------------------------------------------------------------------
 
@@ -206,10 +208,9 @@ class Paths:
         """Scored models that read gene priors, and so embed genes."""
         return [name for name in self.plan.scored if self.plan.models[name].gene_priors]
 
-    def missing_files(self) -> list[str]:
-        """One sentence for each file that the configuration names and that does not exist."""
-        from sclamp.core.errors import did_you_mean
-
+    @property
+    def named_files(self) -> dict[str, tuple[str, ...]]:
+        """Key of the configuration -> the files, folders and addresses that it names."""
         named = {f"datasets.{d}.path": s.paths for d, s in self.plan.datasets.items()}
         for prior in self.plan.gene_priors:
             named[f"gene_priors.{prior}"] = tuple(self.source_files(prior) + self.matching_files(prior))
@@ -217,8 +218,20 @@ class Paths:
             named[f"gene_selections.{name}.file"] = (selection.file,) if selection.file else ()
         named |= {f"markers.{d}": (path,) for d, path in self.plan.markers.items()}
         named["evaluate.gene_terms"] = tuple(self.gene_terms())
+        return named
+
+    @property
+    def own_files(self) -> list[str]:
+        """The user's files and folders that the configuration names."""
+        named = {path for paths in self.named_files.values() for path in paths}
+        return sorted(path for path in named if not is_address(path))
+
+    def missing_files(self) -> list[str]:
+        """One sentence for each file that the configuration names and that does not exist."""
+        from sclamp.core.errors import did_you_mean
+
         problems = []
-        for key, paths in named.items():
+        for key, paths in self.named_files.items():
             for path in paths:
                 if is_address(path) or Path(path).exists():
                     continue

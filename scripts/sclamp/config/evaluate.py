@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -52,11 +53,26 @@ class Figures(Section):
     """Resolution of PNG files."""
 
 
+class Crate(Section):
+    """What `snakemake crate` packs into an RO-Crate for others."""
+
+    models: bool = False
+    """Pack checkpoints, too."""
+    max_file_mb: float = Field(200.0, gt=0)
+    """Larger files are named with their sha256, and stay out."""
+    license: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Address of the licence of the results, such as https://spdx.org/licenses/CC-BY-4.0."""
+    published: datetime.date | None = None
+    """Day of publication, such as 2026-12-31; without it that of $SOURCE_DATE_EPOCH, else 1980-01-01 for unknown."""
+
+
 class Export(Section):
-    """File layout of embeddings."""
+    """File layout of embeddings, and the archive for others."""
 
     layout: Literal["sclamp", "scilama"] = "sclamp"
     """scilama also writes the file names and columns of the sciLaMA reference."""
+    crate: Crate = Crate()
+    """What `snakemake crate` packs into an RO-Crate for others."""
 
 
 class Resources(Section):
