@@ -146,6 +146,8 @@ class TenxFolder(Source):
 
     def _triples(self, genes: np.ndarray, cells: np.ndarray, values: np.ndarray) -> Triples:
         """Positions count from 1 in the file, from 0 here."""
+        if not len(genes):
+            return Triples(*(np.empty(0, dtype=np.int32) for _ in range(3)))
         if not all(array.dtype.kind in "iuf" for array in (genes, cells, values)):
             raise ValueError("lines of three numbers are expected")
         if genes.dtype.kind == "f" or cells.dtype.kind == "f":

@@ -25,6 +25,7 @@ from sclamp.models.base import ClosedFormModel, GradientModel, Model
 from sclamp.models.noise import seed_default_generator
 from sclamp.train.alone import alone
 from sclamp.train.checkpoint import read_content, save_model, start_from
+from sclamp.train.computed import computed_on
 from sclamp.train.devices import lease_gpu, torch_device
 from sclamp.train.distributed import Processes, processes
 from sclamp.train.finished import bring_back, keep, on_cluster
@@ -203,10 +204,13 @@ def _train(
     try:
         return training.run()
     except NotFinite as error:
-        if training.take_best() and group.writes:
+        chosen = training.take_best()
+        if group.writes:
             kept = _rescued(run)
             save_model(kept, model, batches.statistics, origin)
-            error.problems.append(f"The best model so far, of epoch {training.standing.best_epoch}, is kept in {kept}.")
+            best = f"The best model so far, of epoch {training.standing.best_epoch}, is"
+            last = "No model had been chosen by validation yet; the last parameters are"
+            error.problems.append(f"{best if chosen else last} kept in {kept}.")
         raise
     finally:
         if events:
@@ -222,7 +226,7 @@ def _origin(run: Run, device: torch.device, group: Processes) -> dict[str, Any]:
     further = {"harmony": "harmonypy", "socam": "cellxgene-ontology-guide"}.get(run.settings.mode)
     packages = ("numpy", "torch", further) if further else ("numpy", "torch")
     inputs = run.inputs.values()
-    sizes = {"seed": run.seed, "device": device.type, "processes": group.count}
+    sizes = {"seed": run.seed, **computed_on(device), "processes": group.count}
     return provenance("train_model.py", settings, inputs, code, packages, **sizes)
 
 
