@@ -21,13 +21,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sclamp.core.cli import SECONDS_FOR_THE_FIRST
 from sclamp.core.errors import UserError
 
 T = TypeVar("T")
 PR_SET_PDEATHSIG = 1
 MINUTES_TO_WAIT = 30
-SECONDS_TO_BE_ENDED = 5.0
-"""torchrun ends the others a tenth of a second after one has failed; one that has only lost another waits for that."""
+SECONDS_TO_BE_ENDED = 2 * SECONDS_FOR_THE_FIRST
+"""torchrun ends all when one has failed. One that has only lost another waits for that: longer than the one that failed
+waits before it says why, lest this be lost."""
 
 
 class Processes:
