@@ -20,6 +20,8 @@ from pathlib import Path
 
 import measure
 import numpy as np
+import pandas as pd
+from scipy import sparse
 
 GENES, SELECTED, ALL_NONZERO, NONZERO = 20_000, 2_000, 1_000, 212
 """Genes; counts of a cell that are not zero, of all genes (5%) and of the selected ones (10.6%)."""
@@ -27,13 +29,13 @@ PARAMETERS, HIDDEN, LATENT = 520_628, 128, 10
 """Of `scvi` as in scvi_step.py: BatchNorm after one layer of the encoder and one of the decoder."""
 BATCH, VALIDATION_SHARE, EPOCHS = 8_192, 0.1, 10
 MEASURED = {  # cells per CPU second, or what else is said
-    "prepare": 5_100.0,  # --measure 20000
+    "prepare": 11_300.0,  # --measure 10000
     "select": 28_600.0,  # streaming_stats.py: 200,000 cells in 7 CPU seconds, with packing
     "describe": 5_600.0,  # streaming_stats.py: 200,000 cells in 36 CPU seconds, t-digest
     "gather": 271_000.0,  # random_rows.py: dense rows of 2000 genes, from the page cache
     "train on a core": 12_900.0,  # scvi_step.py
-    "export": 20_000.0,  # --measure 20000
-    "bytes per cell of a process": 200.0,  # --measure 20000: tables of cells, not counts
+    "export": 1_790.0,  # --measure 10000; with its reconstruction, of a bounded number of cells: too few
+    "bytes per cell of a process": 376.0,  # --measure 10000: ids, splits, labels, 50 batches one-hot; not counts
     "neighbours of 200,000": 73.0,  # panel_memory.py: CPU seconds, growing with the square
 }
 HERE = ("prepare", "export", "bytes per cell of a process")
@@ -175,14 +177,15 @@ def variance_of_means(values: np.ndarray, batch: int) -> float:
 def measured_here(n_cells: int) -> dict[str, float]:
     """Rates of the stages in `HERE` on synthetic cells; start-up is taken off by a run on a tenth of them."""
     with tempfile.TemporaryDirectory() as folder:
+        tables = [resident_bytes(Path(folder) / f"tables{n}.h5ad", n) for n in (100_000, 400_000)]
         few, many = (list(stages(Path(folder) / str(n), n)) for n in (n_cells // 10, n_cells))
     more = n_cells - n_cells // 10
     rates = [more / (many[i] - few[i]) for i in (0, 1)]
-    return dict(zip(HERE, [*rates, (many[2] - few[2]) / more], strict=True))
+    return dict(zip(HERE, [*rates, (tables[1] - tables[0]) / 300_000], strict=True))
 
 
 def stages(folder: Path, n_cells: int) -> Iterator[float]:
-    """CPU seconds of preparing and of exporting, and the bytes that the tables of cells take in a process."""
+    """CPU seconds of preparing and of exporting."""
     from atlas import write_cells
 
     folder.mkdir()
@@ -204,7 +207,6 @@ def stages(folder: Path, n_cells: int) -> Iterator[float]:
         folder / "cells.parquet", "--genes", folder / "genes_of_model.parquet", "--reconstruction",
         folder / "reconstruction.parquet",
     )  # fmt: skip
-    yield resident_bytes(folder / "genes.h5ad")
 
 
 def cpu_seconds(script: str, *arguments: object) -> float:
@@ -216,15 +218,33 @@ def cpu_seconds(script: str, *arguments: object) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def resident_bytes(counts: Path) -> float:
-    """Memory beyond the page cache that a process has after reading a training's inputs."""
+def resident_bytes(path: Path, n_cells: int) -> float:
+    """Memory beyond the page cache that a process has after reading a training's inputs, but hardly any counts."""
+    from sclamp.data.h5ad import counts_writer
+
+    names = np.array([f"ACGTACGTACGTACGT-1-{i:07d}" for i in range(n_cells)], dtype=object)
+    split = pd.Categorical(np.where(np.arange(n_cells) % 10, "train", "val"))
+    batch = pd.Categorical((np.arange(n_cells) % 50).astype(str))
+    columns = {"split": split, "batch": batch, "label": batch, "library_size": np.ones(n_cells, np.float32)}
+    ids = pd.Index(["gene0", "gene1"], dtype=object)
+    var = pd.DataFrame({"symbol": ids, "lognorm_mean": 1.0, "lognorm_std": 1.0}, index=ids)
+    known = sorted(batch.categories)
+    spec = {
+        "batches": known, "labels": known, "batch_column": "batch", "recipe": {"target_sum": 1e4, "log1p": True},
+        "covariates": {"categorical": {"batch": known}, "continuous": {}},
+    }  # fmt: skip
+    block = sparse.csr_matrix((np.ones(n_cells), np.zeros(n_cells, int), np.arange(n_cells + 1)), (n_cells, 2))
+    one_hot = (np.arange(50) == (np.arange(n_cells) % 50)[:, None]).astype(np.float32)
+    uns, obs = {"spec": spec, "provenance": {}}, pd.DataFrame(columns, index=pd.Index(names, dtype=object))
+    with counts_writer(path, obs, var, n_cells, np.uint8, np.uint16, {"covariates": one_hot}, uns) as writer:
+        writer.append(block)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from sclamp.data.inputs import describe, read_inputs\n"
         "inputs = read_inputs(sys.argv[2], describe(sys.argv[2], {}))\n"
         "print(next(line for line in open('/proc/self/status') if line.startswith('RssAnon')).split()[1])"
     )
-    command = [sys.executable, "-c", code, str(measure.ROOT / "scripts"), str(counts)]
+    command = [sys.executable, "-c", code, str(measure.ROOT / "scripts"), str(path)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout) * 1024
 
 
