@@ -243,7 +243,7 @@ def run_limited(counts: Path, folder: Path, more: int, **changed: Any) -> tuple[
     outputs = ["--model", folder / "model.pt", "--history", folder / "history.parquet"]
     command = [sys.executable, str(driver), *map(str, [*arguments, *outputs])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment, check=False)
     return done.returncode, done.stderr
 
 

@@ -1,4 +1,4 @@
-"""How far the estimate of a training's memory is from the kernel's count: `python tests/train/memory_peaks.py MODE`.
+"""How far the estimate of a training's memory is from the kernel's count: `python tests/support/memory_peaks.py MODE`.
 
 For each mode (all without an argument) a training step on 512 cells of 4000 genes, and a validation, are run in a
 process of their own; the peak of its resident memory over what it had before is the truth. The estimate is made twice:
