@@ -46,7 +46,7 @@ def written_aside(path: str | Path) -> Iterator[Path]:
     except UserError:
         raise
     except Exception as error:  # libraries word a full disk in their own ways
-        if (problem := _problem_of_writing(path, aside, error)) is not None:
+        if (problem := problem_of_writing(path, aside, error)) is not None:
             raise UserError(f"{path}: {problem}") from error
         raise
     finally:
@@ -80,7 +80,7 @@ def _runs(process: int) -> bool:
     return True
 
 
-def _problem_of_writing(path: Path, aside: Path, error: BaseException) -> str | None:
+def problem_of_writing(path: Path, aside: Path, error: BaseException) -> str | None:
     """What keeps `path` from being written, as a sentence; None where the error is about something else."""
     chain: list[BaseException] = []
     while error is not None and error not in chain:

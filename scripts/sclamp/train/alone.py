@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from sclamp.core.files import beside
+from sclamp.core.errors import UserError
+from sclamp.core.files import beside, problem_of_writing
 
 
 @contextmanager
@@ -24,9 +25,12 @@ def alone(model: Path) -> Iterator[bool]:
     The lock is on a hidden file beside the model and ends with the process, however that ends. On a file system that
     knows no locks nothing is waited for.
     """
-    model.parent.mkdir(parents=True, exist_ok=True)
     path = beside(model, ".lock")
-    handle, waited = _locked(path)
+    try:
+        model.parent.mkdir(parents=True, exist_ok=True)
+        handle, waited = _locked(path)
+    except OSError as error:
+        raise UserError(f"{model}: {problem_of_writing(model, path, error) or error}") from error
     try:
         yield waited
     finally:
