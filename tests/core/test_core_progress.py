@@ -1,6 +1,7 @@
 """What is said of long work: a line that renews itself on a terminal, few lines in a log."""
 
 import io
+import os
 import time
 from itertools import pairwise
 
@@ -17,6 +18,11 @@ class Out(io.StringIO):
 
     def isatty(self) -> bool:
         return self.terminal
+
+
+@pytest.fixture(autouse=True)
+def silence_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Line, "_spoken", float("-inf"))
 
 
 @pytest.fixture
@@ -63,6 +69,13 @@ def test_short_work_says_nothing(capfd):
     with doing("short"):
         pass
     assert capfd.readouterr().err == ""
+
+
+def test_many_short_works_together_say_no_more_than_one_long_one(clock, capfd):
+    for _ in range(50):
+        for _ in progress(range(4), 4, "neighbours", "blocks"):
+            clock[0] += 1
+    assert 13 <= sum("blocks/s" in line for line in capfd.readouterr().err.splitlines()) <= 14
 
 
 def test_an_unknown_total_and_no_step_at_all(clock):
@@ -113,6 +126,17 @@ def test_a_line_that_stays_takes_the_place_of_the_renewed_one():
     line.show("half")
     line.say("saved")
     assert out.getvalue() == "\r\x1b[Khalf\r\x1b[Ksaved\n"
+
+
+def test_a_log_that_cannot_be_written_stops_no_work():
+    with open("/dev/full", "w", buffering=1, encoding="utf-8") as out:
+        line = Line(out)
+        line.show("lost")
+        line.say("lost, too")
+        assert line.shown
+        with pytest.raises(OSError, match="No space left"):
+            out.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())  # what was not written must not fail again at the end
 
 
 @pytest.mark.parametrize(

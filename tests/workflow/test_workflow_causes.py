@@ -1,6 +1,7 @@
 """What is made of the words of Snakemake, a scheduler and a log when a job has failed."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,25 @@ def test_of_a_failed_group_only_the_job_that_failed_is_named_with_the_words_of_t
     assert "snakemake layout_umap --profile slurm\n" in text
     assert "1 job failed; 0 jobs ended well; 2 jobs are still to be done: 1 find_neighbors, 1 plot_umap." in text
     assert "plot_umap (" not in text
+
+
+def test_a_group_that_never_began_has_failed_as_a_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("slurm.log").write_text(
+        "slurmstepd: error: *** JOB 7 ON n1 CANCELLED DUE TO TIME LIMIT ***\n", encoding="utf-8"
+    )
+    jobs, infos = Jobs(), []
+    for number, rule in enumerate(("find_neighbors", "layout_umap")):
+        infos.append({"jobid": number, "rule_name": rule, "log": [f"{rule}.log"], "output": [rule], "shellcmd": rule})
+        jobs.handle(event("job_info", **infos[-1], wildcards={}, local=False))
+    Path("layout_umap.log").write_text("of last year\n", encoding="utf-8")
+    os.utime("layout_umap.log", (0, 0))
+    jobs.handle(event("group_error", "", logging.ERROR, groupid="run", aux_logs=["slurm.log"], job_error_info=infos))
+    for info in infos:
+        jobs.handle(event("job_error", "", logging.ERROR, **info, rule_msg=None, indent=True))
+    assert "1. find_neighbors\n   and layout_umap\n   why: the time limit" in failure_summary(
+        jobs, Command(["snakemake"])
+    )
 
 
 def test_a_job_that_succeeds_when_tried_again_is_no_failure():

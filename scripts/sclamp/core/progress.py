@@ -17,18 +17,24 @@ FIRST, BETWEEN, RENEWED = 1.0, 15.0, 0.2
 
 
 class Line:
-    """Tells how something stands, when it is time to. shown: whether it has said anything."""
+    """Tells how something stands, when it is time to. shown: whether it has said anything.
 
-    def __init__(self, out: IO[str] | None = None) -> None:
-        """out: standard error unless given."""
-        self._out = out or sys.stderr
+    In a log, all lines of a process that share it keep their distance from one another.
+    """
+
+    _spoken = float("-inf")
+
+    def __init__(self, out: IO[str] | None = None, shares: bool = True) -> None:
+        """out: standard error unless given. shares: False for a line that waits for no other."""
+        self._out, self._shares = out or sys.stderr, shares
         self._renews = self._out.isatty()
         self._next = time.monotonic() + (RENEWED if self._renews else FIRST)
         self.shown = False
 
     def due(self) -> bool:
         """Whether it is time to show something: costs a look at the clock."""
-        return time.monotonic() >= self._next
+        now = time.monotonic()
+        return now >= self._next and (self._renews or not self._shares or now >= Line._spoken + BETWEEN)
 
     def show(self, text: str) -> None:
         """Renew the line on a terminal, add one to a log."""
@@ -36,19 +42,24 @@ class Line:
         self.shown = True
         if self._renews:
             fitting = text[: shutil.get_terminal_size().columns - 1]  # a line that wraps cannot be renewed
-            print(f"\r\x1b[K{fitting}", end="", file=self._out, flush=True)
+            self._print(f"\r\x1b[K{fitting}", end="")
         else:
-            print(text, file=self._out, flush=True)
+            Line._spoken = time.monotonic()
+            self._print(text)
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
         self.clear()
-        print(text, file=self._out, flush=True)
+        self._print(text)
 
     def clear(self) -> None:
         """Take the renewed line off the terminal."""
         if self._renews:
-            print("\r\x1b[K", end="", file=self._out, flush=True)
+            self._print("\r\x1b[K", end="")
+
+    def _print(self, text: str, end: str = "\n") -> None:
+        with contextlib.suppress(OSError):  # a log on a full disk, a closed pipe: no reason to stop the work
+            print(text, end=end, file=self._out, flush=True)
 
 
 class Progress:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sclamp.config.evaluate import Evaluate
-from sclamp.core.progress import naming
+from sclamp.core.progress import doing
 from sclamp.evaluate.annotation import Annotation
 from sclamp.evaluate.cells import CellSet, Extras, cell_set, problem_of
 from sclamp.evaluate.expression import Expression
@@ -70,14 +70,13 @@ def score_embedding(
 
     all_cells, held_out_cells = cache(lambda: gather("all", complete)), cache(lambda: gather("held_out", held_out))
     train = ~annotation.held_out[complete]
-    ways: dict[tuple[Cells, str], Callable[[], list[Measured]]] = {
-        ("all", "integration"): lambda: measure_cells(all_cells),
-        ("all", "probe"): lambda: measure_across_batches(all_cells),
-        ("held_out", "integration"): lambda: measure_cells(held_out_cells),
-        ("held_out", "probe"): lambda: measure_held_out_probes(all_cells, train),
-        ("held_out", "unseen_batch"): lambda: measure_unseen_batches(all_cells, train),
+    by_part: dict[tuple[Cells, str], list[Measured]] = {
+        ("all", "integration"): measure_cells(all_cells),
+        ("all", "probe"): _telling("probes across batches", measure_across_batches, all_cells),
+        ("held_out", "integration"): measure_cells(held_out_cells),
+        ("held_out", "probe"): _telling("probes of held-out cells", measure_held_out_probes, all_cells, train),
+        ("held_out", "unseen_batch"): _telling("unseen batches", measure_unseen_batches, all_cells, train),
     }
-    by_part = {part: ways[part]() for part in naming(list(ways), "scores", " ".join)}
     rows = [Row(cells, task, found.score) for (cells, task), part in by_part.items() for found in part]
     sizes: dict[Cells, int] = {"all": int(complete.sum()), "held_out": int(held_out.sum())}
     replicates: dict[Key, np.ndarray] = {}
@@ -90,3 +89,8 @@ def score_embedding(
         }
         replicates |= replicate(statistics, n_cells, settings.bootstrap, settings.seed, cells)
     return Evaluation(rows, replicates, cell_scores(all_cells, complete))
+
+
+def _telling(what: str, measure: Callable[..., list[Measured]], *arguments: Any) -> list[Measured]:
+    with doing(what):
+        return measure(*arguments)

@@ -21,7 +21,7 @@ class Report:
     def __init__(self, max_epochs: int, cells_per_epoch: int, patience: int = 0, out: IO[str] | None = None) -> None:
         """patience: validations without improvement that end a training, 0 for none. out: standard error if None."""
         self._max_epochs, self._cells, self._patience = max_epochs, cells_per_epoch, patience
-        self._line = Line(out)
+        self._line = Line(out, shares=False)
         self._start: float | None = None
         self._epoch_start = self._last_step = 0.0
         self._timed = self._timed_in_epoch = 0

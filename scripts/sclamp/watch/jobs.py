@@ -34,6 +34,10 @@ class Job:
         """Rule and wildcards."""
         return f"{self.rule} ({self.wildcards})" if self.wildcards else self.rule
 
+    def own_logs(self) -> list[Path]:
+        """The log of the rule, if this attempt has written it; clocks of machines may differ by a minute."""
+        return [log for log in self.logs[:1] if log.is_file() and log.stat().st_mtime >= self.since - 60]
+
 
 class Jobs(logging.Handler):
     """Listens to Snakemake's logger from the moment on that it is added to it."""
@@ -47,6 +51,7 @@ class Jobs(logging.Handler):
         self.failed: set[int] = set()
         self.done: set[int] = set()
         self.errors: list[str] = []
+        self._of_groups: set[int] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take note of an event; of a text that is an error as well."""
@@ -89,19 +94,18 @@ class Jobs(logging.Handler):
             return
         job = self.jobs[number]
         job.logs += [Path(path) for path in record.log if Path(path) not in job.logs]
-        if record.indent and not self._failed_in_group(job):  # Snakemake calls every job of a failed group failed
+        if record.indent and number not in self._of_groups:  # Snakemake calls every job of a failed group failed
             self.running.discard(number)
             return
         self._fails(number, record.rule_msg or "")
 
     def _group_error(self, record: Any) -> None:
-        for info in record.job_error_info:
-            job = self.jobs.get(int(info["jobid"]))
-            if job:
-                job.logs += [Path(path) for path in record.aux_logs if Path(path) not in job.logs]
-
-    def _failed_in_group(self, job: Job) -> bool:
-        return any(unfinished(log) and log.stat().st_mtime >= job.since - 1 for log in job.logs[:1])
+        members = {int(info["jobid"]) for info in record.job_error_info} & set(self.jobs)
+        began = {n for n in members if any(unfinished(log) for log in self.jobs[n].own_logs())}
+        self._of_groups |= began or members  # a group that never began has failed as a whole
+        for number in members:
+            job = self.jobs[number]
+            job.logs += [Path(path) for path in record.aux_logs if Path(path) not in job.logs]
 
     def _fails(self, number: int, message: str) -> None:
         self.jobs[number].said = message

@@ -93,10 +93,10 @@ def status(jobs: Jobs) -> list[str]:
 def _line(job: Job) -> str:
     values = " ".join(part.partition("=")[2] for part in job.wildcards.split(", "))
     name = f"  {job.rule} {values}".rstrip()
-    log = next((log for log in job.logs if log.is_file() and log.stat().st_mtime >= job.since - 1), None)
-    if log is None:
+    logs = job.own_logs()
+    if not logs:
         return f"{name}: {'running' if job.local else 'waiting for its turn, or starting'}"
-    return f"{name}: {(tail(log, 1) or ['started'])[0]}"
+    return f"{name}: {(tail(logs[0], 1) or ['started'])[0]}"
 
 
 def follow(look: Callable[[], Sequence[str]], out: IO[str], seconds: float) -> None:
