@@ -51,7 +51,7 @@ def model_settings(values: dict[str, Any]) -> Any:
     from sclamp.config.registry import MODES, settings_class
 
     mode = values.get("mode")
-    if mode not in MODES:
+    if not isinstance(mode, str) or mode not in MODES:
         raise UserError("--settings.mode: is missing." if mode is None else unknown("mode", str(mode), MODES))
     return parsed(settings_class(mode), values)
 

@@ -50,7 +50,7 @@ def parse_models(
     used: set[str] = set()
     for name, entry in entries.items():
         mode = entry.get("mode")
-        if mode not in MODES:
+        if not isinstance(mode, str) or mode not in MODES:
             problems.append(_bad_mode(name, mode))
             continue
         known = settings_class(mode)
