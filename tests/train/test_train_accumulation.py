@@ -22,7 +22,7 @@ from sclamp.data.batches import Batches
 from sclamp.data.inputs import describe, read_gene_priors, read_inputs
 from sclamp.train.loop import Training
 from sclamp.train.resume import Resume
-from sclamp.train.shortage import in_parts, is_out_of_memory, more_parts, whole_batch_because
+from sclamp.train.shortage import in_parts, is_out_of_memory, more_parts, shortage_in_words, whole_batch_because
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SMALL: dict[str, dict[str, Any]] = {
@@ -144,6 +144,17 @@ def test_other_errors_are_not_taken_for_a_shortage(training: Callable[..., Train
     assert [more_parts(caught.value, made.model, made.settings, 64, parts) for parts in (1, 2, 48)] == [2, 4, 64]
 
 
+def test_a_shortage_elsewhere_is_told_in_words():
+    with pytest.raises(UserError) as caught, shortage_in_words():
+        torch.empty(1 << 60)
+    assert re.fullmatch(
+        r"memory: there was too little \(.*can't allocate memory.*\)\. What helps: a smaller batch_size, .*\.",
+        str(caught.value),
+    )
+    with pytest.raises(RuntimeError, match="another"), shortage_in_words():
+        raise RuntimeError("another")
+
+
 def short_of_memory(made: Training, most: int) -> Training:
     """Batches of more than `most` cells run out of memory, in training and in validation."""
     whole = made.model.loss
@@ -211,6 +222,48 @@ def test_a_resumed_training_goes_on_in_as_many_parts(training: Callable[..., Tra
     assert rest.run() == history
     assert rest.standing.parts == 2
     assert all(torch.equal(a, b) for a, b in zip(rest.parameters, through.parameters, strict=True))
+
+
+# train_model.py, whose second process alone runs out of memory with more than 7 cells at once, in its third step.
+SECOND_IS_SHORT = """
+import os, runpy, sys
+sys.path.insert(0, {scripts!r})
+import torch
+from sclamp.models.scilama import BetaVAE
+loss = BetaVAE.loss
+def short(self, batch, progress):
+    if os.environ["RANK"] == "1" and progress.step >= 2 and len(batch) > 7:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    return loss(self, batch, progress)
+if {short}:
+    BetaVAE.loss = short
+runpy.run_path({script!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_does_its_share_in_parts(tiny_counts: Callable[..., Path], tmp_path: Path):
+    counts, curves = tiny_counts(), []
+    settings = {**SMALL["beta_vae"], "mode": "beta_vae", "batch_size": 27, "max_epochs": 3, "device": "cpu"}
+    for short in (False, True):
+        folder = tmp_path / str(short)
+        folder.mkdir()
+        driver = folder / "driver.py"
+        program = SECOND_IS_SHORT.format(scripts=str(SCRIPTS), script=str(SCRIPTS / "train_model.py"), short=short)
+        driver.write_text(program)
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1",
+            "--nproc-per-node", "2", driver, "--counts", counts, "--settings", json.dumps(settings), "--seed", "1",
+            "--model", folder / "model.pt", "--history", folder / "history.parquet",
+        ]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        done = subprocess.run(
+            [*map(str, command)], capture_output=True, text=True, timeout=900, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        curves.append(pd.read_parquet(folder / "history.parquet").to_numpy(float))
+    assert curves[1] == pytest.approx(curves[0], rel=2e-4, abs=1e-6)
+    assert not np.array_equal(curves[0], curves[1])  # it was done in parts
 
 
 # train_model.py, with the memory that it may still take limited from the first step on: the fault itself is real.

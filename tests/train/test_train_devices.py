@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -278,6 +279,23 @@ def test_a_gpu_that_torch_cannot_use(capsys: pytest.CaptureFixture[str]):
         torch_device("auto", Lease("0"))
     assert torch_device("auto", Lease("0"), cpu_fallback=True) == torch.device("cpu")
     assert "cannot use it; running on the CPU" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use a GPU here")
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_training_that_was_given_a_gpu_computes_on_the_cpu_only_when_allowed(
+    run: Any, tiny_counts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # as a scheduler does
+    settings = {"mode": "ppca", "latent_dim": 2, "max_epochs": 1, **({"cpu_fallback": True} if allowed else {})}
+    status, said = run(
+        "train_model.py", counts=tiny_counts(), settings=json.dumps(settings), model=tmp_path / "model.pt",
+        history=tmp_path / "history.parquet",
+    )  # fmt: skip
+    assert f"device: GPU 0 is there, but torch {torch.__version__} cannot use it" in said
+    assert (status, (tmp_path / "model.pt").is_file()) == ((0, True) if allowed else (1, False))
+    assert ("model: ppca on cpu" in said) == allowed
+    assert "Traceback" not in said
 
 
 def test_only_its_owner_sees_the_locks(environment: dict[str, str]):

@@ -21,6 +21,7 @@ from sclamp.data.batches import Batches
 from sclamp.data.inputs import describe, read_inputs
 from sclamp.train.loop import Training
 from sclamp.train.memory import Needs, _Peak, along, bytes_of, estimate, measured, parts_that_fit, parts_to_begin_with
+from sclamp.train.shortage import ADVICE
 
 CPU = torch.device("cpu")
 MB = 1_000_000
@@ -91,6 +92,15 @@ def test_few_cells_say_what_many_would_take():
     assert list(measured(run, 1024, free=10**9)) == [16, 64, 256, 512, 1024]
     assert list(measured(run, 3, free=1)) == [2, 3]
     assert along({1: 7}, 1) == 7
+
+    def short(cells: int) -> int:
+        if cells > 64:
+            raise torch.OutOfMemoryError
+        return run(cells)
+
+    assert list(measured(short, 1024, free=10**9)) == [16, 64]
+    with pytest.raises(torch.OutOfMemoryError):
+        measured(short, 10_000, free=10**9)
 
 
 @pytest.mark.parametrize("mode", ["beta_vae", "scvi", "gene_nb", "contrastive", "ppca"])
@@ -179,6 +189,17 @@ def test_a_training_says_its_needs_when_it_starts(training: Callable[..., Traini
         capfd.readouterr().err,
     )
     assert isinstance(made.settings, TrainingSettings)
+
+
+def test_the_page_quotes_what_is_said(training: Callable[..., Training], capfd: pytest.CaptureFixture[str]):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "devices.md").read_text(encoding="utf-8")
+    made = training("ppca", latent_dim=3)
+    capfd.readouterr()
+    parts_that_fit(NEEDS, made.model, made.settings, 64, 1000 * MB)
+    assert capfd.readouterr().err in page
+    parts_that_fit(NEEDS, made.model, made.settings, 64, 50 * MB)
+    assert capfd.readouterr().err.partition("parameters")[2].strip() in page
+    assert ADVICE in page
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from sclamp.data.batches import EVALUATION_ROWS, Batches
 from sclamp.data.placement import free_memory
 from sclamp.models.base import GradientModel
 from sclamp.train.backward import backward, precision
-from sclamp.train.shortage import ADVICE, whole_batch_because
+from sclamp.train.shortage import ADVICE, is_out_of_memory, whole_batch_because
 from sclamp.types import Batch, Progress
 
 if TYPE_CHECKING:
@@ -139,8 +139,12 @@ def measured(run: Callable[[int], int], cells: int, free: int, steep: bool = Fal
         count = min(cells, max(2, -(-cells // share)))
         if len(found) > 1 and along(found, count) * (count / max(found) if steep else 1) > SURE * free:
             break
-        if count not in found:
-            found[count] = run(count)
+        try:
+            found |= {} if count in found else {count: run(count)}
+        except (RuntimeError, MemoryError) as error:
+            if len(found) < 2 or not is_out_of_memory(error):
+                raise
+            break
     return found
 
 
