@@ -25,6 +25,8 @@ def main() -> None:
     if given.processes < 1 or not given.command:
         arguments.error(f"a number of processes and a script are needed; found {given.processes}, {given.command}")
     os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", SIGNALS)
+    if sys.platform == "linux":  # whatever the machine's name resolves to
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     sys.exit(launch(given.processes, given.command))
 
 

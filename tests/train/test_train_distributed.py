@@ -56,7 +56,7 @@ def _train(
         "--model", str(folder / "model.pt"), "--history", str(folder / "history.parquet"),
     ]  # fmt: skip
     launch = [str(LAUNCHER), "--processes", str(count)] if count > 1 else []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launch, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, env=environment)
 
