@@ -105,6 +105,14 @@ def test_a_job_that_succeeds_when_tried_again_is_no_failure():
     assert (jobs.done, jobs.failed, jobs.running) == ({1}, set(), set())
 
 
+def test_an_event_of_another_form_is_shown_and_stops_nothing(capfd):
+    jobs = Jobs()
+    jobs.handle(event("job_info", "a job", rule_name="train"))
+    jobs.handle(event("something_new", "unheard"))
+    assert jobs.jobs == {}
+    assert "AttributeError: 'LogRecord' object has no attribute 'jobid'" in capfd.readouterr().err
+
+
 def test_an_end_without_a_failed_job_says_what_snakemake_said():
     jobs = Jobs()
     jobs.handle(event("run_info", stats={"train": 2, "total": 2}))

@@ -59,7 +59,7 @@ class Line:
 
     def _print(self, text: str, end: str = "\n") -> None:
         with contextlib.suppress(OSError):  # a log on a full disk, a closed pipe: no reason to stop the work
-            print(text, end=end, file=self._out, flush=True)
+            print(text + end, end="", file=self._out, flush=True)  # in one piece: threads may speak at once
 
 
 class Progress:

@@ -56,8 +56,12 @@ class Jobs(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Take note of an event; of a text that is an error as well."""
         heard = getattr(self, f"_{getattr(record, 'event', None) or 'text'}", None)
-        if heard is not None:
+        if heard is None:
+            return
+        try:
             heard(record)
+        except Exception:  # an event of another form, as of another Snakemake: no reason to stop the workflow
+            self.handleError(record)
 
     def _text(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR:
