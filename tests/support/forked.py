@@ -28,11 +28,12 @@ IMPORTED = (
 
 
 class Result(NamedTuple):
-    """What became of a job. status: exit status, negative for a signal; said: what it wrote to its log."""
+    """What became of a job. status: exit status, negative for a signal; said: its log; struck: before it had ended."""
 
     status: int
     said: str
     seconds: float
+    struck: bool
 
 
 class Forks:
@@ -67,7 +68,7 @@ class Forks:
         status = int(server.stdout.readline())
         path = folder / log
         said = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        return Result(status, said[-2000:], time.monotonic() - start)
+        return Result(status, said[-2000:], time.monotonic() - start, struck and number is not None)
 
     def close(self) -> None:
         """End the server."""
@@ -92,6 +93,7 @@ def _work(folder: str, argv: list[str], log: str, told: dict[str, str]) -> None:
     """Be the script, as `TOLD python SCRIPT ARGUMENTS > LOG 2>&1` would."""
     status: object = 1
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
         os.chdir(folder)
         os.environ.update(told)
         sys.path.insert(0, str(Path(argv[0]).parent.absolute()))

@@ -90,18 +90,27 @@ def strike(
 ) -> int:
     """Start a command, send a signal when it is due (asked again and again, with the seconds since the start).
 
-    group: to all its processes, or to the first alone. Returns the exit status, negative for a signal.
+    group: to all its processes, or to the first alone. As by a scheduler, what still runs a minute later is killed.
+    Returns the exit status, negative for a signal.
     """
     process = subprocess.Popen(
         command, cwd=folder, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, preexec_fn=_heed_interrupts,
     )  # fmt: skip
     start = time.monotonic()
     while process.poll() is None and not due(time.monotonic() - start):
         time.sleep(0.002)
     if process.poll() is None:
         (os.killpg if group else os.kill)(process.pid, number)
-    return process.wait(timeout=300)
+    try:
+        return process.wait(timeout=60)
+    except subprocess.TimeoutExpired:  # Snakemake waits for running jobs, whatever became of them
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.wait(timeout=60)
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where tests run in the background
 
 
 @contextmanager
@@ -145,9 +154,9 @@ def give_away(folder: Path) -> None:
 
 
 def protect(folder: Path) -> None:
-    """Take the right to write in a folder, and in those in it, from everybody."""
-    for path in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
-        path.chmod(0o555)
+    """Take the right to write in a folder, and to whatever is in it, from everybody."""
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
 
 
 def workflow(*arguments: str) -> list[str]:
