@@ -14,6 +14,8 @@ def check_sums(path: str | Path) -> None:
     with zipfile.ZipFile(path) as archive:
         if packed := [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]:
             raise ValueError(f"{packed[0]} is compressed, which torch never does")
+        if folders := [part.filename for part in archive.infolist() if part.external_attr & 0x10]:
+            raise ValueError(f"{folders[0]} is marked as a folder, which torch would take for an empty part")
         if sum(part.file_size for part in archive.infolist()) > Path(path).stat().st_size:
             raise ValueError("its parts are larger together than the file")
         if (odd := archive.testzip()) is not None:
