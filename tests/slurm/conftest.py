@@ -12,14 +12,10 @@ if missing_programs():
     REASON = f"not installed: {', '.join(missing_programs())}"
 
 
-def pytest_collection_modifyitems(config, items):
+def pytest_collection_modifyitems(items):
     for item in items:
-        if "tests/slurm" in item.path.as_posix():
-            item.add_marker(pytest.mark.slurm)
-            if config.pluginmanager.hasplugin("xdist"):  # one worker, one cluster
-                item.add_marker(pytest.mark.xdist_group("slurm"))
-            if REASON:
-                item.add_marker(pytest.mark.skip(reason=REASON))
+        if REASON and item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.skip(reason=REASON))
 
 
 @pytest.fixture(scope="session")

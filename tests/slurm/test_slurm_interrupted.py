@@ -8,6 +8,8 @@ import pytest
 from on_cluster import OnCluster, few_models, gpus, long_training, prepared_from
 from project import copy_project
 
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]  # one worker, one cluster
+
 SAME = ("model.pt", "cell_embedding.parquet")
 TARGET = "results/datasets/one/models/long/seed_1/cell_embedding.parquet"
 whole_suite = pytest.mark.skipif("SCLAMP_TEST_SLURM" not in os.environ, reason="takes minutes: make test-slurm")

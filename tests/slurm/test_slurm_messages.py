@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]  # one worker, one cluster
+
 PAGE = Path(__file__).resolve().parents[2] / "docs/cluster.md"
 
 

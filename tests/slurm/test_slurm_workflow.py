@@ -5,6 +5,8 @@ import re
 import pytest
 from on_cluster import OnCluster, few_models, gpus, megabytes, span
 
+pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]  # one worker, one cluster
+
 OF_RUN = (
     "scores/integration.parquet",
     "scores/reconstruction.parquet",
