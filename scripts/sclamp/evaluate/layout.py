@@ -30,13 +30,16 @@ def lay_out(neighbors: Neighbors, max_cells: int) -> tuple[np.ndarray, np.ndarra
     The graph of a sample comes from shared neighbours: known neighbours are too rarely part of the sample themselves.
     """
     rows = np.flatnonzero((neighbors.indices >= 0).all(axis=1)) if neighbors.k else np.empty(0, np.int64)
-    if len(rows) > max_cells:
-        rows = np.sort(np.random.default_rng(SEED).choice(rows, max_cells, replace=False))
-        return rows, umap_layout(fuzzy_graph(shared_neighbors(neighbors, rows, N_NEIGHBORS - 1), N_NEIGHBORS), SEED)
-    position = np.full(len(neighbors.indices), -1, np.int32)
-    position[rows] = np.arange(len(rows))
-    among_rows = Neighbors(position[neighbors.indices[rows]], neighbors.distances[rows])
-    return rows, umap_layout(fuzzy_graph(among_rows, N_NEIGHBORS), SEED)
+    with doing("graph of the cells"):
+        if len(rows) > max_cells:
+            rows = np.sort(np.random.default_rng(SEED).choice(rows, max_cells, replace=False))
+            known = shared_neighbors(neighbors, rows, N_NEIGHBORS - 1)
+        else:
+            position = np.full(len(neighbors.indices), -1, np.int32)
+            position[rows] = np.arange(len(rows))
+            known = Neighbors(position[neighbors.indices[rows]], neighbors.distances[rows])
+        graph = fuzzy_graph(known, N_NEIGHBORS)
+    return rows, umap_layout(graph, SEED)
 
 
 def shared_neighbors(neighbors: Neighbors, rows: np.ndarray, count: int) -> Neighbors:
