@@ -1,4 +1,4 @@
-"""Links between the pages of this project lead somewhere."""
+"""Links between the pages of this project lead somewhere, and every page can be found from the README."""
 
 import re
 import subprocess
@@ -47,6 +47,18 @@ def test_links_lead_to_files_and_headings(page):
         elif anchor and anchor not in anchors(target):
             dead.append(f"{link}: no such heading; there are {', '.join(sorted(anchors(target)))}")
     assert dead == []
+
+
+def test_every_page_of_the_docs_is_reached_from_the_readme():
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page not in reached:
+            reached.add(page)
+            waiting += [t for _, t, _ in links(page) if t.suffix == ".md" and t.exists()]
+    docs = {page for page in pages() if page.parent == ROOT / "docs"}
+    assert len(docs) > 10
+    assert docs <= reached, f"no link leads to {sorted(page.name for page in docs - reached)}"
 
 
 def test_the_readme_is_one_page():
