@@ -101,6 +101,9 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.run("scancel", f"--user={getpass.getuser()}", timeout=10)
+            end = time.monotonic() + 10  # without its node's daemon a job would stay
+            while time.monotonic() < end and self.run("squeue", "--noheader", timeout=10).strip():
+                time.sleep(0.2)
         pids = [
             int(path.read_text()) for path in sorted((self.folder / "run").glob("*.pid")) if path.read_text().strip()
         ]
