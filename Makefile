@@ -1,4 +1,4 @@
-# make demo | test | test-faults | test-slurm | lint | bench | why | report | slurm-profile; `make help` lists them.
+# make demo | test | test-faults | test-slurm | lint | bench | why | watch | slurm-profile; `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,6 +48,9 @@ bench: $(VENV)-bench/installed-bench  ## Run the speed claims (ARGS="--reference
 why: $(VENV)/installed  ## Say for each job that would run, why
 	@$(BIN)/snakemake -n --cores $(CORES) $(ARGS) 2>&1 | grep -E '^(local)?rule |^ +(output|reason):|^Nothing|^total|Error|error' || true
 
+watch: $(VENV)/installed  ## Show the last words of running jobs (ARGS=results/mine)
+	@$(BIN)/python scripts/watch.py $(ARGS)
+
 slurm-profile:  ## Link profiles/slurm to where `snakemake --profile slurm` looks
 	@target="$${XDG_CONFIG_HOME:-$$HOME/.config}/snakemake/slurm"; here="$(CURDIR)/profiles/slurm"; \
 	if [ "$$(readlink "$$target")" = "$$here" ]; then echo "$$target is in place."; \
@@ -56,6 +59,7 @@ slurm-profile:  ## Link profiles/slurm to where `snakemake --profile slurm` look
 
 # A torch of the pinned version that is already there (for example a build for a certain GPU) is kept.
 $(VENV)/installed: envs/requirements.txt
+	@echo "Installing into $(VENV); this takes some minutes."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $$(grep -o '^torch==[0-9.]*' envs/requirements.txt)
 	$(BIN)/python -m pip install --quiet -r envs/requirements.txt
@@ -74,4 +78,4 @@ $(VENV)-bench/installed-bench: envs/bench.txt envs/requirements.txt
 clean:  ## Remove results of the demo
 	rm -rf results
 
-.PHONY: help demo test test-faults test-slurm coverage lint format envs schema bench why slurm-profile clean
+.PHONY: help demo test test-faults test-slurm coverage lint format envs schema bench why watch slurm-profile clean

@@ -76,7 +76,7 @@ class Export(Section):
 
 
 class Resources(Section):
-    """What jobs ask for; grows with the data and with each attempt."""
+    """How jobs run: nothing here changes a result, nor repeats a job. Requests grow with the data and each attempt."""
 
     threads: int = Field(2, ge=1)
     """Cores of a training or scoring job."""
@@ -88,3 +88,5 @@ class Resources(Section):
     """Factor on all memory requests."""
     runtime_scale: float = Field(1.0, gt=0)
     """Factor on all time requests."""
+    tensorboard: bool = False
+    """Write event files for TensorBoard into the folder of each training (docs/watching.md)."""
