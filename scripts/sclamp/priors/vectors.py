@@ -106,6 +106,10 @@ def read_vectors(path: str | Path, id_column: str = "gene_id", embedding_column:
     import pyarrow as pa
 
     table = read_table(path)
+    try:
+        table.validate(full=True)  # names that are no text, lists that reach beyond their values
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: damaged ({error}).") from error
     wanted = {"id_column": id_column, "embedding_column": embedding_column}
     missing = {key: column for key, column in wanted.items() if column not in table.column_names}
     if missing:
