@@ -1,7 +1,7 @@
 """Run a script as several processes of this machine, with torchrun: LAUNCHER --processes N SCRIPT [ITS ARGUMENTS].
 
 Any free port is taken, so that several such trainings share a machine. When a process fails, the others are ended
-within seconds. SIGTERM, SIGINT and SIGUSR1 go to all processes. The exit status is that of the process that failed
+within seconds. SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 go to all processes. The exit status is that of the process that failed
 first.
 """
 
@@ -13,7 +13,7 @@ import sys
 
 from sclamp.core import cli
 
-SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
+SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2"
 
 
 def main() -> None:

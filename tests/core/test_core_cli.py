@@ -29,7 +29,7 @@ def test_names_and_paths_may_hold_the_sign_between_them(tmp_path, monkeypatch, t
     assert name_and_path(text) == expected
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_signal_ends_a_script_in_the_orderly_way(number, capfd):
     cleaned = []
 

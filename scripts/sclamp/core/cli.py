@@ -117,7 +117,7 @@ def _asked_to_end() -> Iterator[None]:
         raise SystemExit(128 + number)
 
     usual = (signal.SIG_DFL, signal.default_int_handler)
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
     before = {number: handler for number in numbers if (handler := signal.getsignal(number)) in usual}
 
     def restore() -> None:
