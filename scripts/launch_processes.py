@@ -1,8 +1,8 @@
 """Run a script as several processes of this machine, with torchrun: LAUNCHER --processes N SCRIPT [ITS ARGUMENTS].
 
 Any free port is taken, so that several such trainings share a machine. When a process fails, the others are ended
-within seconds. SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 go to all processes. The exit status is that of the process that failed
-first.
+within seconds. SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 go to all processes. The exit status is that of the process that
+failed first.
 """
 
 from __future__ import annotations

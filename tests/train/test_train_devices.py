@@ -24,7 +24,7 @@ import os, sys, time
 from sclamp.train.devices import lease_gpu
 lease = lease_gpu("auto", lambda: {gpus!r}, seconds_between_tries=0.02)
 {then}
-print(os.getpid(), lease.gpu, os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+os.write(1, f"{{os.getpid()}} {{lease.gpu}} {{os.environ['CUDA_VISIBLE_DEVICES']}}\\n".encode())  # processes share it
 sys.stdin.readline()
 time.sleep({seconds})
 """

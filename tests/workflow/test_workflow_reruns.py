@@ -81,7 +81,7 @@ def test_resolution_redraws_figures_and_computes_nothing(finished, config):
 @pytest.mark.parametrize(
     ("section", "value"),
     [
-        ("resources", {"threads": 2, "memory_scale": 2.0}),
+        ("resources", {"threads": 2, "memory_scale": 2.0, "tensorboard": True}),
         ("gene_selections", {"hvg": {"n_genes": 80}, "unused": {"n_genes": 60}}),
         (
             "gene_priors",

@@ -105,9 +105,18 @@ def test_config_overrides_reach_nested_settings(finished, config, override):
 
 
 @finished_group
+@pytest.mark.parametrize("on", [False, True])
+def test_a_key_switches_event_files_on(finished, config, on):
+    given = config | {"resources": config["resources"] | {"tensorboard": on}}
+    shown = finished.snakemake("--dry-run", "--printshellcmds", "--forcerun", "train_model", config=given)
+    assert ("SCLAMP_TENSORBOARD=1 SCLAMP_THREADS" in shown) == on
+
+
+@finished_group
 @pytest.mark.parametrize("line", [line for line in README.splitlines() if re.match(r"snakemake .*mine\.yaml", line)])
 def test_commands_of_the_readme_work_as_they_stand(finished, config, line):
-    (finished.folder / "mine.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    shown = {**config, "models": {**config["models"], "gene_nb": {"mode": "gene_nb"}}}  # as in the README's file
+    (finished.folder / "mine.yaml").write_text(yaml.safe_dump(shown), encoding="utf-8")
     words = shlex.split(line, comments=True)
     command = [sys.executable, "-m", *words, "--dry-run"]
     done = subprocess.run(command, cwd=finished.folder, capture_output=True, text=True, check=False)

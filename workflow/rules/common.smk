@@ -40,6 +40,8 @@ LAUNCH = (
     if PLAN.resources.gpus < 2
     else f"{PYTHON} {shlex.quote(SCRIPTS)}/launch_processes.py --processes {PLAN.resources.gpus}"
 )
+# Not in a rule's parameters: a look at a training is no reason to repeat it.
+TENSORBOARD = "SCLAMP_TENSORBOARD=1 " if PLAN.resources.tensorboard else ""
 REPORT_TEMPLATE = os.path.relpath(
     Path(workflow.basedir) / "workflow/report/report.html.j2"
 )

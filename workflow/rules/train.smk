@@ -33,8 +33,7 @@ rule train_model:
         embedding=lambda w: options("--embedding", *PATHS.read_embedding(w)),
         code=lambda w: code_of("train_model.py", PLAN.model(w.model).mode),
     shell:  # exec: no shell is left that a signal could end before the training has saved
-        "SCLAMP_THREADS={PLAN.resources.threads} SCLAMP_JOBS_PER_GPU={PLAN.resources.jobs_per_gpu}"
-        " SCLAMP_TENSORBOARD=${{SCLAMP_TENSORBOARD:-{PLAN.resources.tensorboard:d}}}"
+        "{TENSORBOARD}SCLAMP_THREADS={PLAN.resources.threads} SCLAMP_JOBS_PER_GPU={PLAN.resources.jobs_per_gpu}"
         " exec {LAUNCH} {SCRIPTS:q}/train_model.py"
         " --counts {input.counts:q} {params.gene_priors:q} {params.warm_start:q}"
         " {params.embedding:q} --settings {params.settings:q} --seed {wildcards.seed}"
