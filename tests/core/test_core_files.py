@@ -14,7 +14,15 @@ import pytest
 
 from sclamp.core import cli
 from sclamp.core.errors import UserError, did_you_mean, nearest, unknown
-from sclamp.core.files import provenance_of, read_embedding, read_table, write_embedding, write_json, written_aside
+from sclamp.core.files import (
+    provenance_of,
+    read_embedding,
+    read_table,
+    write_embedding,
+    write_json,
+    write_table,
+    written_aside,
+)
 
 
 def test_a_failure_leaves_the_old_file_and_no_other(tmp_path):
@@ -185,3 +193,11 @@ def test_user_errors_end_a_script_without_a_traceback(capsys):
     assert "2 problems" in shown
     assert "  - one\n  - two" in shown
     assert "Traceback" not in shown
+
+
+def test_a_table_whose_columns_have_names_that_are_no_text_is_named(tmp_path):
+    write_table(tmp_path / "table.parquet", {"train_loss": [1.0]})
+    content = (tmp_path / "table.parquet").read_bytes()
+    (tmp_path / "table.parquet").write_bytes(content.replace(b"train_loss", b"train_los\xf2"))
+    with pytest.raises(UserError, match=r"table\.parquet: cannot be read as Parquet"):
+        read_table(tmp_path / "table.parquet")

@@ -47,4 +47,5 @@ def test_damaged_tenx_folder(trials, tmp_path, part, zipped):
         return "prepare_cells.py", "--settings", settings(damaged.parent, **plain), "--output", out / "cells.h5ad"
 
     case = Case(f"10x folder, {part}", folder / part, command, ("cells.h5ad",), checked=zipped)
+    case.named = str(tmp_path / "damaged")  # of numbers that are read well the message names the folder
     try_damages(case, trials, tmp_path, trials.number(2, 12), trials.number(4, 80))

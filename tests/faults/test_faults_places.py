@@ -113,7 +113,7 @@ def test_names_as_long_as_they_may_be(tmp_path, trials, whole, letters):
     ending = ".h5ad"
     data = letters[: -len(ending)] + ending if letters.isascii() else letters[:-3] + ending
     (project.folder / "one.h5ad").rename(project.folder / data)
-    config = small_config(output=letters, models={"n" * 100: {"mode": "pca", "latent_dim": 5}})
+    config = small_config(output=letters, model_defaults={}, models={"n" * 100: {"mode": "pca", "latent_dim": 5}})
     config["datasets"] = {"d" * 100: config["datasets"]["one"] | {"path": data}}
     run = f"{letters}/datasets/{'d' * 100}/models/{'n' * 100}/seed_1"
     project.snakemake(f"{run}/cell_embedding.parquet", f"{run}/figures/reconstruction.png", config=config)

@@ -152,9 +152,11 @@ def read_table(path: str | Path) -> Any:
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file.")
     try:
-        return pq.read_table(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+        table = pq.read_table(path, page_checksum_verification=True)
+        _ = table.column_names  # no checksum covers them
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as Parquet ({error}).") from error
+    return table
 
 
 def provenance_of(table: Any) -> dict[str, Any]:
