@@ -95,6 +95,7 @@ def test_a_workflow_killed_at_any_moment_ends_like_an_undisturbed_one(reference,
     said = project.snakemake(*reference.targets, check=False)
     ended(project.folder)
     expected, found = lasting(reference.digests), lasting(digests(project.folder / OUT))
+    expected = {path: digest for path, digest in expected.items() if not path.startswith("datasets/two/")}  # not asked
     wrong = sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
     for moment in moments:
         if wrong:
