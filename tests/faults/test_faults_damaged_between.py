@@ -6,7 +6,7 @@ import json
 
 import pytest
 from damage import KIND, Case, damages, equal, read_result, try_damages
-from small_files import prepared, succeed
+from small_files import prepared_with_prior, succeed
 from trial_worker import worker
 
 TINY = {
@@ -23,10 +23,7 @@ pytestmark = pytest.mark.xdist_group("trial worker")
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """Counts, genes, a matched prior, a trained model and its exports."""
-    folder = prepared(tmp_path_factory.mktemp("files"))
-    onehot = ["--settings", json.dumps({"source": "onehot"}), "--genes", folder / "genes.parquet"]
-    outputs = ["--output", folder / "matched.parquet", "--report", folder / "coverage.json"]
-    succeed("match_gene_prior.py", *onehot, "--counts", folder / "genes.h5ad", *outputs)
+    folder = prepared_with_prior(tmp_path_factory.mktemp("files"))
     succeed(*train(folder / "genes.h5ad", folder))
     succeed(*export(folder / "model.pt", folder / "genes.h5ad", folder))
     return folder

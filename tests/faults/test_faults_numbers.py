@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
-from small_files import GENES, N_CELLS, annotated, counts, prepared, settings, succeed, vectors
+from small_files import GENES, N_CELLS, annotated, counts, prepared_with_prior, settings, vectors
 from trial_worker import worker
 
 from sclamp.config.registry import MODES
@@ -21,11 +21,7 @@ GRADIENT = [name for name, mode in MODES.items() if mode.gradient and not mode.a
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    folder = prepared(tmp_path_factory.mktemp("numbers"))
-    onehot = ["--settings", json.dumps({"source": "onehot"}), "--genes", folder / "genes.parquet"]
-    outputs = ["--output", folder / "matched.parquet", "--report", folder / "coverage.json"]
-    succeed("match_gene_prior.py", *onehot, "--counts", folder / "genes.h5ad", *outputs)
-    return folder
+    return prepared_with_prior(tmp_path_factory.mktemp("numbers"))
 
 
 def _settings(mode: str) -> dict:

@@ -96,6 +96,15 @@ def prepared(folder: Path) -> Path:
     return folder
 
 
+def prepared_with_prior(folder: Path) -> Path:
+    """The same, and matched.parquet: a one-hot gene prior matched to the genes, with its coverage.json."""
+    prepared(folder)
+    onehot = ["--settings", json.dumps({"source": "onehot"}), "--genes", folder / "genes.parquet"]
+    outputs = ["--output", folder / "matched.parquet", "--report", folder / "coverage.json"]
+    succeed("match_gene_prior.py", *onehot, "--counts", folder / "genes.h5ad", *outputs)
+    return folder
+
+
 def succeed(script: str, *arguments: Any) -> None:
     """Run a script that must do what it is asked."""
     outcome = worker().script(script, *arguments, seconds=120)

@@ -6,10 +6,6 @@ Nothing here names a mode but `FURTHER`, settings that need the whole batch: a n
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from process_group import launch
 
 from sclamp.config.registry import MODES, settings_class
 
@@ -88,23 +85,6 @@ NAMES = tuple(trainings(Path(), Path()))
 SEVERAL = [(name, count) for name in NAMES for count in COUNTS[1:] if count == 2 or FLOAT32 not in name]
 
 
-def launch(command: list[str], count: int) -> None:
-    """Run a command as `count` processes of one group."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count), "GLOO_SOCKET_IFNAME": "lo"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, *command], stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **shared, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(count)
-    ]  # fmt: skip
-    said = [process.communicate(timeout=600)[1] for process in running]
-    assert [process.returncode for process in running] == [0] * count, "\n".join(said)[-4000:]
-
-
 _done: list[Path] = []
 
 
@@ -118,7 +98,7 @@ def together(tmp_path_factory: pytest.TempPathFactory, tiny_counts: Any, tiny_pr
         for count in COUNTS:  # float32, which is what users run, by one and by two: it takes half of the time
             wanted = {name: what for name, what in jobs.items() if count < 4 or what["strict"]}
             job.write_text(json.dumps(wanted))
-            launch([str(WORKER), str(job), str(folder / str(count))], count)
+            launch([str(WORKER), str(job), str(folder / str(count))], count, 600)
         _done.append(folder)
     return _done[0]
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from process_group import launch
 
 from sclamp.train.distributed import Processes
 
@@ -70,28 +67,12 @@ dist.destroy_process_group()
 """
 
 
-def launch(command: list[str], count: int) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count), "GLOO_SOCKET_IFNAME": "lo"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, *command], stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **shared, "RANK": str(rank), "OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(count)
-    ]  # fmt: skip
-    said = [process.communicate(timeout=180)[1] for process in running]
-    assert [process.returncode for process in running] == [0] * count, said
-
-
 def test_gradients_of_two_and_three_processes_are_those_of_one(tmp_path: Path) -> None:
     script = tmp_path / "step.py"
     script.write_text(STEP.format(scripts=str(SCRIPTS)))
     found: dict[int, list[dict[str, torch.Tensor]]] = {}
     for count in (1, 2, 3):  # 13 cells: shares of 6 and 7, and of 4, 4 and 5
-        launch([str(script), str(tmp_path / f"{count}.pt")], count)
+        launch([str(script), str(tmp_path / f"{count}.pt")], count, 180)
         found[count] = torch.load(tmp_path / f"{count}.pt", weights_only=True)
     for count in (2, 3):
         for name, value in found[1][0].items():
@@ -123,7 +104,7 @@ def test_two_processes_give_the_loss_curve_of_one(tiny_counts: Callable[..., Pat
             str(SCRIPTS / "train_model.py"), "--counts", str(tiny_counts()), "--settings", json.dumps(settings),
             "--seed", "1", "--model", str(folder / "model.pt"), "--history", str(folder / "history.parquet"),
         ]  # fmt: skip
-        launch(command, count)
+        launch(command, count, 180)
         history = pd.read_parquet(folder / "history.parquet")
         histories.append(history[["train_loss", "val_loss", "train_found", "val_found"]].to_numpy())
     assert histories[1] == pytest.approx(histories[0], rel=1e-3)

@@ -160,9 +160,7 @@ class _Together(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         """Of the own rows."""
-        weighted = gradients[0] * ctx.share
-        dist.all_reduce(weighted)
-        return weighted[ctx.part] / ctx.share, None, None, None
+        return _of_all_losses(gradients[0], ctx.share)[ctx.part], None, None, None
 
 
 class _Summed(torch.autograd.Function):
@@ -178,9 +176,14 @@ class _Summed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         """Of the own values."""
-        weighted = gradients[0] * ctx.share
-        dist.all_reduce(weighted)
-        return weighted / ctx.share, None
+        return _of_all_losses(gradients[0], ctx.share), None
+
+
+def _of_all_losses(gradient: Tensor, share: float) -> Tensor:
+    """What the losses of all processes say, as the one with this share of the cells has to pass it on."""
+    weighted = gradient * share
+    dist.all_reduce(weighted)
+    return weighted / share
 
 
 @contextmanager
